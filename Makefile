@@ -1,0 +1,4 @@
+VENV ?= .venv
+test:
+	$(VENV)/bin/python -m pytest
+.PHONY: test
