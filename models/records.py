@@ -1,0 +1,81 @@
+"""Ids, enums and canonical text: the small facts every layer shares. Pure."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from enum import StrEnum
+
+
+def uuid7(at_ms: int | None = None) -> uuid.UUID:
+    """A time-ordered id (RFC 9562, version 7): 48 bits of milliseconds since 1970, 74 random bits."""
+    millis = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+    value = (millis << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    return uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62))
+
+
+class ExecutionStatus(StrEnum):
+    """What the API says of an execution."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class NodeStatus(StrEnum):
+    """What the API says of one run of a node."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+
+
+class ErrorType(StrEnum):
+    """Why a node or an execution failed."""
+
+    VALIDATION = "validation"
+    EXECUTION = "execution"
+    TIMEOUT = "timeout"
+    API_ERROR = "api_error"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    LIMIT = "limit"
+
+
+class RunStatus(StrEnum):
+    """How a run of the history stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Effect(StrEnum):
+    """What calling an action does to the world, and so what a crash or a dry run may do with it."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+    IRREVERSIBLE = "irreversible"
+
+
+class Flag(StrEnum):
+    """What a grant on a workflow may allow."""
+
+    VIEW = "can_view"
+    EDIT = "can_edit"
+    EXECUTE = "can_execute"
+    DELETE = "can_delete"
+    MANAGE_PERMISSIONS = "can_manage_permissions"
