@@ -66,7 +66,7 @@ class ExecutionRefused(Invalid):
 
 
 class Unauthenticated(MillraceError):
-    """Not authenticated"""  # noqa: D400 - the wire text clients compare with
+    """Not authenticated"""
 
     code = "UNAUTHORIZED"
 
@@ -84,25 +84,25 @@ class NotFound(MillraceError):
 
 
 class WorkflowNotFound(NotFound):
-    """Workflow not found"""  # noqa: D400 - the wire text clients compare with
+    """Workflow not found"""
 
     code = "WORKFLOW_NOT_FOUND"
 
 
 class ExecutionNotFound(NotFound):
-    """Execution not found"""  # noqa: D400 - the wire text clients compare with
+    """Execution not found"""
 
     code = "EXECUTION_NOT_FOUND"
 
 
 class PackNotFound(NotFound):
-    """Pack not found"""  # noqa: D400 - the wire text clients compare with
+    """Pack not found"""
 
     code = "PACK_NOT_FOUND"
 
 
 class RunNotFound(NotFound):
-    """Run not found"""  # noqa: D400 - the wire text clients compare with
+    """Run not found"""
 
     code = "RUN_NOT_FOUND"
 
