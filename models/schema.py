@@ -79,8 +79,11 @@ REGISTRY: dict[str, Columns] = {
         Field("config", "json"),
         Field("tags", "list:string", notnull=True),
         Field("source", "string", notnull=True),  # api, file
+        Field("source_hash", "string"),  # over all files of the pack: equal = nothing to load
+        Field("workflow_count", "integer", notnull=True, default=0),  # living workflows; counted in their transactions
         Field("owner_id", "bigint"),
         Field("community_id", "bigint"),
+        Field("change_no", "integer", notnull=True, default=1),  # one more with every change: the ETag
         Field("created", "timestamptz", notnull=True),
         Field("updated", "timestamptz", notnull=True),
     ),
@@ -101,6 +104,8 @@ REGISTRY: dict[str, Columns] = {
         Field("description", "text"),
         Field("version", "string", notnull=True),
         Field("revision", "integer", notnull=True),
+        Field("version_id", "uuid", notnull=True),  # the workflow_version row of that revision
+        Field("change_no", "integer", notnull=True, default=1),  # one more with every change by a person: the ETag
         Field("tags", "list:string", notnull=True),
         Field("enabled", "boolean", notnull=True, default=True),
         Field("community_id", "bigint"),
@@ -128,10 +133,11 @@ REGISTRY: dict[str, Columns] = {
         Field("workflow_id", "uuid", notnull=True),
         Field("revision", "integer", notnull=True),
         Field("version", "string", notnull=True),
-        Field("definition", "json", notnull=True),
+        Field("package_id", "string", notnull=True),  # name-version as it was then
+        Field("definition", "text", notnull=True),  # JSON text: the order of keys has a meaning
         Field("source_text", "text"),  # the YAML as it came, for a loss-free way out
-        Field("param_schema", "json"),
-        Field("out_schema", "json"),
+        Field("param_schema", "text"),  # JSON text
+        Field("out_schema", "text"),  # JSON text
         Field("created", "timestamptz", notnull=True),
         Field("created_by", "bigint"),
     ),

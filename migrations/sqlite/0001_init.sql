@@ -70,8 +70,11 @@ CREATE TABLE pack (
     config TEXT,
     tags TEXT NOT NULL DEFAULT '[]',
     source TEXT NOT NULL,
+    source_hash TEXT,
+    workflow_count INTEGER NOT NULL DEFAULT 0,
     owner_id INTEGER,
     community_id INTEGER,
+    change_no INTEGER NOT NULL DEFAULT 1,
     created TEXT NOT NULL,
     updated TEXT NOT NULL,
     PRIMARY KEY (id)
@@ -96,6 +99,8 @@ CREATE TABLE workflow (
     description TEXT,
     version TEXT NOT NULL,
     revision INTEGER NOT NULL,
+    version_id TEXT NOT NULL,
+    change_no INTEGER NOT NULL DEFAULT 1,
     tags TEXT NOT NULL DEFAULT '[]',
     enabled INTEGER NOT NULL DEFAULT 1,
     community_id INTEGER,
@@ -127,6 +132,7 @@ CREATE TABLE workflow_version (
     workflow_id TEXT NOT NULL,
     revision INTEGER NOT NULL,
     version TEXT NOT NULL,
+    package_id TEXT NOT NULL,
     definition TEXT NOT NULL,
     source_text TEXT,
     param_schema TEXT,
@@ -367,14 +373,18 @@ CREATE INDEX action_pack ON action (pack_ref, ref);
 CREATE UNIQUE INDEX workflow_ref ON workflow (ref) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX workflow_package ON workflow (package_id) WHERE deleted_at IS NULL;
 CREATE INDEX workflow_package_all ON workflow (package_id);
-CREATE INDEX workflow_pack ON workflow (pack_ref, ref);
-CREATE INDEX workflow_owner ON workflow (owner_id, created, id);
-CREATE INDEX workflow_community ON workflow (community_id, created, id);
-CREATE INDEX workflow_created ON workflow (created, id);
+CREATE INDEX workflow_living ON workflow (id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_pack ON workflow (pack_ref, id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_owner ON workflow (owner_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_community ON workflow (community_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_updated ON workflow (updated, id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_label ON workflow (label, id) WHERE deleted_at IS NULL;
+CREATE INDEX workflow_name ON workflow (name, id) WHERE deleted_at IS NULL;
 CREATE INDEX workflow_tag_workflow ON workflow_tag (workflow_id);
 CREATE UNIQUE INDEX workflow_version_revision ON workflow_version (workflow_id, revision);
 CREATE INDEX workflow_version_label ON workflow_version (workflow_id, version, revision);
-CREATE INDEX workflow_permission_subject ON workflow_permission (subject_type, subject_id);
+CREATE INDEX workflow_version_package ON workflow_version (package_id, workflow_id, revision);
+CREATE INDEX workflow_permission_subject ON workflow_permission (subject_type, subject_id, workflow_id);
 CREATE INDEX workflow_executions_list ON workflow_executions (workflow_id, start_time, execution_id);
 CREATE INDEX workflow_executions_status ON workflow_executions (workflow_id, status, start_time, execution_id);
 CREATE INDEX workflow_executions_open ON workflow_executions (wake_at, execution_id) WHERE ended_at IS NULL;
