@@ -48,7 +48,7 @@ def far_end() -> Iterator[FarEnd]:
 
     far.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     far.url = f"http://127.0.0.1:{far.server.server_port}"
-    thread = threading.Thread(target=far.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=far.server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield far
     far.server.shutdown()
