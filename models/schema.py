@@ -265,11 +265,22 @@ HISTORY: dict[str, Columns] = {
         Field("error", "text"),
         Field("pinned", "boolean", notnull=True, default=False),
     ),
+    "run_count": (  # runs that are kept, for exact totals without a scan
+        Field("wpk_id", "string", notnull=True),
+        Field("community_id", "bigint", notnull=True, default=0),  # 0 = none
+        Field("status", "string", notnull=True),
+        Field("runs", "bigint", notnull=True, default=0),
+    ),
+    "run_document": (  # what the keyword index knows of a run
+        Field("n", "bigint"),
+        Field("run", "uuid", notnull=True),
+        Field("text", "text", notnull=True),
+    ),
     "run_embedding": (
         Field("run", "uuid", notnull=True),  # workflow_runs.id
         Field("model", "string", notnull=True),
         Field("dims", "integer", notnull=True),
-        Field("vector", "blob", notnull=True),  # float32, little endian, of unit length
+        Field("vector", "blob"),  # float32, little endian, of unit length; NULL = kept in Milvus
         Field("text_hash", "string", notnull=True),
         Field("created", "timestamptz", notnull=True),
     ),
@@ -350,6 +361,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "workflow_executions": ("execution_id",),
     "execution_event": ("execution_id", "seq"),
     "payload": ("execution_id", "n"),
+    "run_count": ("wpk_id", "community_id", "status"),
+    "run_document": ("n",),
     "run_embedding": ("run",),
     "workflow_daily": ("wpk_id", "community_id", "day", "status"),
     "series_state": ("series", "kind"),

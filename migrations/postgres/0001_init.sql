@@ -280,7 +280,7 @@ CREATE TABLE run_embedding (
     run uuid NOT NULL,
     model text NOT NULL,
     dims bigint NOT NULL,
-    vector bytea NOT NULL,
+    vector bytea,
     text_hash text NOT NULL,
     created timestamptz NOT NULL,
     PRIMARY KEY (run)

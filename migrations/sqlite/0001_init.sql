@@ -280,7 +280,7 @@ CREATE TABLE run_embedding (
     run TEXT NOT NULL,
     model TEXT NOT NULL,
     dims INTEGER NOT NULL,
-    vector BLOB NOT NULL,
+    vector BLOB,
     text_hash TEXT NOT NULL,
     created TEXT NOT NULL,
     PRIMARY KEY (run)
