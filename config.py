@@ -1,0 +1,299 @@
+"""The settings of the server: one frozen object, read once from the environment, complaining once.
+
+Only this module sees the environment and only `app.py` sees `Settings`.
+`docs/reference/settings.md` is generated from the declarations below (`make docs`); a test fails when it is stale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.formats.environment import (
+    FLAG,
+    HOSTS,
+    KEY,
+    KIB,
+    MIB,
+    NETWORKS,
+    PATH,
+    POSTGRES,
+    PUBLIC,
+    TEXT,
+    WEB_URL,
+    WORD,
+    Kind,
+    Network,
+    Variable,
+    one_of,
+    size,
+    whole,
+)
+
+VERSION = "0.1.0"
+
+
+class SettingsError(Exception):
+    """Some environment variables are not usable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(["The settings are not usable:", *(f"  {problem}" for problem in problems)]))
+        self.problems = problems
+
+
+def _env(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
+    group = more.pop("group")
+    return field(default=default, metadata={"variable": Variable(name, kind, text, group, **more)})
+
+
+def _server(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
+    return _env(name, kind, default, text, group="Server", **more)
+
+
+def _access(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
+    return _env(name, kind, default, text, group="Access and limits of requests", **more)
+
+
+def _limit(name: str, kind: Kind, default: Any, text: str) -> Any:
+    return _env(name, kind, default, text, group="Limits of one execution")
+
+
+def _neighbour(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
+    return _env(name, kind, default, text, group="Other systems", **more)
+
+
+# ---- the settings --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the operator decides. Secrets are left out of `repr`."""
+
+    host: str = _server("HOST", TEXT, "127.0.0.1", "Address to listen on.")
+    port: int = _server("PORT", whole(0, 65535), 8070, "Port to listen on; 0 takes a free one and says which.")
+    data_dir: Path = _server(
+        "DATA_DIR", PATH, Path("data"), "Folder of the SQLite database and of everything kept beside it."
+    )
+    postgres_dsn: str | None = _server(
+        "POSTGRES_DSN",
+        POSTGRES,
+        None,
+        "PostgreSQL database. When set it is used, reachable or not; without it SQLite in `DATA_DIR` is used.",
+        aliases=("DATABASE_URL",),
+        secret=True,
+        shown="SQLite",
+    )
+    database_connections: int = _server(
+        "DATABASE_CONNECTIONS", whole(2, 500), 12, "PostgreSQL connections per process."
+    )
+    packs_dir: Path = _server("PACKS_DIR", PATH, Path("packs"), "Folder of the packs, one folder each.")
+    secrets_dir: Path | None = _server(
+        "SECRETS_DIR", PATH, None, "Folder of the secrets workflows may use, one file each."
+    )
+    shutdown_seconds: int = _server(
+        "SHUTDOWN_SECONDS", whole(0, 3600), 20, "Time running work gets when the server stops."
+    )
+    log_level: str = _server(
+        "LOG_LEVEL", one_of("debug", "info", "warning", "error"), "info", "Least severe level that is logged."
+    )
+    log_format: str = _server("LOG_FORMAT", one_of("aaa", "json"), "aaa", "Form of a log line.")
+    log_module: str = _server("LOG_MODULE", WORD, "millrace", "Module name in log lines.")
+
+    admin_key: str | None = _access(
+        "MILLRACE_ADMIN_KEY",
+        KEY,
+        None,
+        "The first admin key of an empty database. Without it one is made and printed once.",
+        secret=True,
+        shown="made at the first start",
+    )
+    key_pepper: str | None = _access(
+        "KEY_PEPPER",
+        KEY,
+        None,
+        "Server secret mixed into the stored hash of every API key. Changing it ends all keys.",
+        secret=True,
+    )
+    public_reads: str = _access(
+        "PUBLIC_READS",
+        PUBLIC,
+        "off",
+        "Whether run lists, signals and probes may be read without a key (rows of no community, 60 a minute).",
+        shown="`local` (direct callers only) while HOST is loopback, else `off`",
+    )
+    rate_limit_per_minute: int = _access(
+        "RATE_LIMIT_PER_MINUTE", whole(0, 10_000_000), 6000, "Requests a key may make in a minute; 0 = no limit."
+    )
+    max_body_bytes: int = _access(
+        "MAX_BODY_BYTES", size(KIB, 1024 * MIB), MIB, "Largest request body (logging runs has 16 MiB of its own)."
+    )
+    trusted_proxies: tuple[Network, ...] = _access(
+        "TRUSTED_PROXIES",
+        NETWORKS,
+        (),
+        "Reverse proxies whose X-Forwarded-For is believed.",
+        shown="none",
+    )
+    http_allow_hosts: tuple[str, ...] = _access(
+        "HTTP_ALLOW_HOSTS",
+        HOSTS,
+        (),
+        "Private hosts that HTTP actions may call; public hosts need no entry.",
+        shown="none",
+    )
+    allow_code_actions: bool = _access(
+        "ALLOW_CODE_ACTIONS", FLAG, False, "Whether packs may run Python and shell files."
+    )
+
+    workflow_timeout_seconds: int = _limit(
+        "WORKFLOW_TIMEOUT_SECONDS",
+        whole(1, 31_536_000),
+        300,
+        "Running time of one execution; waiting for people and timers does not count.",
+    )
+    max_loop_iterations: int = _limit("MAX_LOOP_ITERATIONS", whole(1, 1_000_000), 100, "Runs of one task on one route.")
+    max_total_operations: int = _limit(
+        "MAX_TOTAL_OPERATIONS", whole(1, 10_000_000), 1000, "Task runs; an item list counts once."
+    )
+    max_items: int = _limit("MAX_ITEMS", whole(1, 10_000_000), 10_000, "Items of one task.")
+    max_loop_depth: int = _limit("MAX_LOOP_DEPTH", whole(1, 100), 10, "Nested sub-workflows and loops.")
+    max_parallel_nodes: int = _limit("MAX_PARALLEL_NODES", whole(1, 10_000), 10, "Actions of one execution in flight.")
+    max_context_bytes: int = _limit(
+        "MAX_CONTEXT_BYTES", size(KIB, 1024 * MIB), 8 * MIB, "All variables of one execution."
+    )
+    max_result_bytes: int = _limit("MAX_RESULT_BYTES", size(KIB, 1024 * MIB), 4 * MIB, "Result of one task.")
+
+    prom_url: str | None = _neighbour(
+        "PROM_URL", WEB_URL, None, "Prometheus server that probes ask.", shown="the server's own metrics only"
+    )
+    embeddings: str = _neighbour(
+        "EMBEDDINGS",
+        one_of("auto", "on", "off"),
+        "auto",
+        "`auto`: on when `OPENAI_KEY` or `OPENAI_BASE_URL` is set; `on` also accepts `OPENAI_API_KEY`.",
+    )
+    openai_key: str | None = _neighbour(
+        "OPENAI_KEY", TEXT, None, "Key for embeddings. `OPENAI_API_KEY` counts only with `EMBEDDINGS=on`.", secret=True
+    )
+    openai_base_url: str | None = _neighbour(
+        "OPENAI_BASE_URL", WEB_URL, None, "Another server that speaks the OpenAI embeddings API."
+    )
+    embedding_model: str = _neighbour("EMBEDDING_MODEL", TEXT, "text-embedding-3-small", "Model asked for embeddings.")
+    milvus_endpoint: str | None = _neighbour(
+        "MILVUS_ENDPOINT", TEXT, None, "Milvus: a URI, `host:port` or a Milvus Lite file."
+    )
+    milvus_collection: str = _neighbour("MILVUS_COLLECTION", WORD, "workflow_runs", "Collection of the run vectors.")
+
+    aliases_used: tuple[str, ...] = field(default=(), metadata={})
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in _public_values(self).items()]
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL when it is set, else the SQLite file in the data folder."""
+        return self.postgres_dsn or f"sqlite:///{self.data_dir / 'millrace.db'}"
+
+    @property
+    def embeddings_on(self) -> bool:
+        """Whether run outputs are embedded at all."""
+        return self.embeddings != "off" and bool(self.openai_key or self.openai_base_url)
+
+
+def variables() -> dict[str, tuple[Variable, Any]]:
+    """Field name → (its variable, its default), in the order of the documentation."""
+    return {
+        f.name: (f.metadata["variable"], f.default) for f in dataclasses.fields(Settings) if "variable" in f.metadata
+    }
+
+
+def _public_values(settings: Settings) -> dict[str, Any]:
+    return {
+        name: "(set)" if variable.secret and getattr(settings, name) else getattr(settings, name)
+        for name, (variable, _) in variables().items()
+    }
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment.
+
+    Raises `SettingsError` naming every variable that cannot be used, with what is allowed.
+    """
+    env = {name: text for name, text in (os.environ if environ is None else environ).items() if text.strip()}
+    problems: list[str] = []
+    notes: list[str] = []
+    values: dict[str, Any] = {}
+    for name, (variable, _) in variables().items():
+        source, text = _find(variable, env, notes, problems)
+        if text is None:
+            continue
+        try:
+            values[name] = variable.kind.parse(text)
+        except (ValueError, KeyError):
+            seen = "" if variable.secret else f" (is {text!r})"
+            problems.append(f"{source} must be {variable.kind.allowed}{seen}")
+    _settle_embeddings(values, env, notes, problems)
+    values.setdefault("public_reads", "local" if is_loopback(values.get("host", "127.0.0.1")) else "off")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values, aliases_used=tuple(notes))
+
+
+def _find(variable: Variable, env: Mapping[str, str], notes: list[str], problems: list[str]) -> tuple[str, str | None]:
+    for name in (variable.name, *variable.aliases):
+        text = env.get(name)
+        path = env.get(f"{name}_FILE") if variable.secret else None
+        if text is None and path is None:
+            continue
+        if name != variable.name:
+            notes.append(f"{name} is used as {variable.name}")
+        if text is not None:
+            return name, text.strip()
+        return f"{name}_FILE", _read_secret(f"{name}_FILE", path or "", problems)
+    return variable.name, None
+
+
+def _read_secret(name: str, path: str, problems: list[str]) -> str | None:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(
+            f"{name} must name a readable file: {getattr(error, 'strerror', None) or 'not UTF-8 text'} ({path})"
+        )
+        return None
+    if not text:
+        problems.append(f"{name} names an empty file ({path})")
+        return None
+    return text
+
+
+def _settle_embeddings(values: dict[str, Any], env: Mapping[str, str], notes: list[str], problems: list[str]) -> None:
+    wanted = values.get("embeddings", "auto")
+    other = env.get("OPENAI_API_KEY")
+    if other and "openai_key" not in values:
+        if wanted == "on":
+            values["openai_key"] = other.strip()
+            notes.append("OPENAI_API_KEY is used as OPENAI_KEY")
+        else:
+            notes.append("OPENAI_API_KEY is set and not used: set EMBEDDINGS=on or OPENAI_KEY to use it")
+    if wanted == "on" and "openai_key" not in values and "openai_base_url" not in values:
+        problems.append("EMBEDDINGS=on needs OPENAI_KEY, OPENAI_API_KEY or OPENAI_BASE_URL")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,121 @@
+"""Reading a request: its body and its query, checked against a model.
+
+A route reads its body with `await read(Model)` and its query with `query(Model)`. Models are validated by cached
+`TypeAdapter`s; every problem is reported at once, with its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+from quart import Request, request
+
+from controllers.context import services
+from services.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
+from services.formats import strict_json, strict_yaml
+
+M = TypeVar("M")
+DEFINITION_KEYS = strict_yaml.MAX_KEYS
+_YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+
+
+@lru_cache(maxsize=512)
+def adapter(model: Any) -> TypeAdapter[Any]:
+    """The validator of a model, built once."""
+    return TypeAdapter(model)
+
+
+async def raw(*, limit: int | None = None) -> bytes:
+    """The bytes of the body.
+
+    Raises `TooLarge` beyond `limit` bytes (default: `MAX_BODY_BYTES`).
+    """
+    allowed = services().rules.max_body_bytes if limit is None else limit
+    announced = request.content_length
+    if announced is not None and announced > allowed:
+        raise _too_large(allowed)
+    data = await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    if len(data) > allowed:
+        raise _too_large(allowed)
+    return data
+
+
+async def read(model: type[M], *, optional: bool = False, limit: int | None = None, max_keys: int | None = None) -> M:
+    """The JSON body as a `model`; an absent body counts as `{}` when it is optional.
+
+    Raises `BadRequest` (not JSON as we accept it), `Invalid` (does not fit), `TooLarge`, `UnsupportedMediaType`.
+    """
+    data = await raw(limit=limit)
+    if not data and optional:
+        return validate(model, {})
+    return validate(model, _json(data, request, max_keys or strict_json.MAX_KEYS))
+
+
+async def document(*, limit: int | None = None) -> tuple[Any, str | None]:
+    """A definition sent as JSON or YAML: its value, and the YAML text as it came (None for JSON)."""
+    data = await raw(limit=limit)
+    if request.mimetype in _YAML_TYPES:
+        return strict_yaml.loads(data)
+    return _json(data, request, DEFINITION_KEYS), None
+
+
+async def read_any(*, limit: int | None = None, max_keys: int | None = None) -> Any:
+    """The JSON body as it is, for routes whose shape decides what it means."""
+    return _json(await raw(limit=limit), request, max_keys or strict_json.MAX_KEYS)
+
+
+def query(model: type[M]) -> M:
+    """The query string as a `model`; unknown parameters are ignored, a repeated one counts once.
+
+    Raises `Invalid` naming every parameter that does not fit.
+    """
+    args = request.args
+    return validate(model, dict(args.items()) if args else {}, place="query")
+
+
+def validate(model: type[M], value: Any, *, place: str = "") -> M:
+    """`value` as a `model`.
+
+    Raises `Invalid` with all problems; `place` begins each location.
+    """
+    try:
+        found: M = adapter(cast("Hashable", model)).validate_python(value)
+    except ValidationError as error:
+        raise invalid(error, place=place) from None
+    return found
+
+
+def invalid(error: ValidationError, *, place: str = "") -> Invalid:
+    """A pydantic error in our words: every problem with its place."""
+    problems = [
+        {
+            "loc": [*([place] if place else []), *item["loc"]],
+            "message": item["msg"].removeprefix("Value error, "),
+            "type": item["type"],
+        }
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Invalid(f"{where}: {first['message']}{more}", errors=problems)
+
+
+def _json(data: bytes, from_request: Request, max_keys: int) -> Any:
+    kind = from_request.mimetype
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f"Send application/json, not {kind}")
+    charset = from_request.mimetype_params.get("charset", "utf-8")
+    if charset.lower().replace("-", "") != "utf8":
+        raise UnsupportedMediaType("JSON is UTF-8")
+    if not data.strip():
+        message = "the body is empty; send a JSON value"
+        raise BadRequest(message, errors=[{"loc": ["body"], "message": message, "type": "missing"}])
+    return strict_json.loads(data, max_keys=max_keys)
+
+
+def _too_large(allowed: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {allowed} bytes", max_bytes=allowed)

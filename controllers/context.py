@@ -1,0 +1,61 @@
+"""What a request may reach: the services of the app and the caller."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from quart import current_app
+
+from controllers.address import Network
+from services.access.actor import Actor
+from services.access.audit import AuditLog
+from services.access.authentication import Authentication
+from services.access.ratelimit import RateLimiter
+from services.metrics import Metrics
+from services.readiness import Readiness
+
+EXTENSION = "millrace"
+ACTOR: ContextVar[Actor] = ContextVar("actor")
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeRules:
+    """What the HTTP edge needs to know of the settings. `public_reads`: on, local or off."""
+
+    version: str
+    public_reads: str
+    max_body_bytes: int
+    trusted_proxies: tuple[Network, ...] = ()
+    database: str = "sqlite"
+    prometheus_url: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """Everything a controller may call; built once by `app.py`."""
+
+    rules: EdgeRules
+    authentication: Authentication
+    audit: AuditLog
+    limiter: RateLimiter
+    metrics: Metrics
+    readiness: Readiness
+    features: dict[str, Any] = field(default_factory=dict)
+
+
+def services() -> Services:
+    """The services of the current app."""
+    return cast("Services", current_app.extensions[EXTENSION])
+
+
+def actor() -> Actor:
+    """The authenticated caller of the current request."""
+    return ACTOR.get()
+
+
+def request_id() -> str:
+    """The id of the current request, `-` outside one."""
+    return REQUEST_ID.get()

@@ -1,0 +1,142 @@
+"""Who is calling, and may they use this door? Every route names exactly one `Permission`; none means refused.
+
+`@requires(Permission.X)` authenticates, counts against the rate limit and checks the scopes of the key.
+Whether the caller may touch the *thing* behind the door is asked of the permission service, with the thing in hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from quart import Request, request
+
+from controllers.address import client_address
+from controllers.context import ACTOR, Services, request_id, services
+from services.access import audit
+from services.access.actor import ANONYMOUS, Actor
+from services.access.audit import Category, Entry, Result
+from services.access.permissions import Permission, may_pass
+from services.access.ratelimit import Allowance
+from services.errors import Denied, RateLimited, Unauthenticated
+
+__all__ = ["ALLOWANCE", "Permission", "is_public_read", "permission_of", "public", "requires"]
+
+V = TypeVar("V", bound=Callable[..., Awaitable[Any]])
+ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+_MARK = "__millrace_permission__"
+_PUBLIC_READ = "__millrace_public_read__"
+
+
+def requires(permission: Permission, *, public_read: bool = False) -> Callable[[V], V]:
+    """Guard a route; `public_read` also admits the actor `anonymous` where `PUBLIC_READS` opens it."""
+
+    def decorate(view: V) -> V:
+        @wraps(view)
+        async def guarded(**arguments: Any) -> Any:
+            here = services()
+            caller = await _authenticate(here, request, public_read=public_read)
+            ACTOR.set(caller)
+            _count(here, caller)
+            await _check(here, caller, permission)
+            return await view(**arguments)
+
+        setattr(guarded, _MARK, permission)
+        setattr(guarded, _PUBLIC_READ, public_read)
+        return cast("V", guarded)
+
+    return decorate
+
+
+def public(view: V) -> V:
+    """A route for everybody; said aloud, because a route that says nothing is refused."""
+    setattr(view, _MARK, Permission.PUBLIC)
+    return view
+
+
+def permission_of(view: Callable[..., Any]) -> Permission | None:
+    """What a route asks for; None = nobody thought of it."""
+    return cast("Permission | None", getattr(view, _MARK, None))
+
+
+def is_public_read(view: Callable[..., Any]) -> bool:
+    """Whether a route may be read without a key where `PUBLIC_READS` opens it."""
+    return bool(getattr(view, _PUBLIC_READ, False))
+
+
+def presented_key(of: Request) -> str | None:
+    """The API key of a request: `X-API-Key`, or `Authorization: Bearer`. Never from the query string."""
+    key = of.headers.get("X-API-Key")
+    if key:
+        return key.strip()
+    kind, _, token = of.headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+def address(of: Request, here: Services) -> str:
+    """The client's address, seen through trusted proxies."""
+    client = of.scope.get("client")
+    peer = client[0] if client else "local"
+    return client_address(peer, of.headers.get("X-Forwarded-For"), here.rules.trusted_proxies)
+
+
+async def _authenticate(here: Services, of: Request, *, public_read: bool) -> Actor:
+    key = presented_key(of)
+    if key is None:
+        if public_read and _open_to_public(here, of):
+            return ANONYMOUS
+        raise Unauthenticated()
+    try:
+        return await here.authentication.actor(key)
+    except Unauthenticated:
+        where = address(of, here)
+        entry = Entry(
+            category=Category.AUTH,
+            action="authenticate",
+            result=Result.FAILURE,
+            reason="unknown, expired or revoked key",
+            resource=where,
+            request_id=request_id(),
+        )
+        audit.say(entry)
+        raise
+
+
+def _open_to_public(here: Services, of: Request) -> bool:
+    """`local`: only callers that come without a proxy, because a proxy makes the world look local."""
+    mode = here.rules.public_reads
+    forwarded = "Forwarded" in of.headers or "X-Forwarded-For" in of.headers
+    return mode == "on" or (mode == "local" and not forwarded)
+
+
+def _count(here: Services, caller: Actor) -> None:
+    anonymous = caller.is_anonymous
+    name = address(request, here) if anonymous else str(caller.key_id)
+    allowance = here.limiter.take(name, now_s=time.monotonic(), anonymous=anonymous)
+    ALLOWANCE.set(allowance)
+    if allowance is not None and allowance.wait_s > 0:
+        raise RateLimited(f"More than {allowance.limit} requests a minute", retry_after_s=allowance.wait_s)
+
+
+async def _check(here: Services, caller: Actor, permission: Permission) -> None:
+    if caller.is_anonymous:
+        return
+    verdict = may_pass(permission, is_admin=caller.is_admin, scopes=caller.scopes)
+    if verdict:
+        return
+    here.metrics.verdicts.labels(permission.label, "denied").inc()
+    await here.audit.write(
+        Entry(
+            category=Category.AUTHZ,
+            action=permission.label,
+            result=Result.DENIED,
+            actor=caller,
+            resource=request.path,
+            reason=verdict.reason,
+            request_id=request_id(),
+        )
+    )
+    raise Denied(verdict.reason[:1].upper() + verdict.reason[1:])

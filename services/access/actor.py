@@ -1,0 +1,44 @@
+"""The authenticated caller. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.access.permissions import Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who is calling, through which key, limited to what.
+
+    `is_admin` is already false when the key is limited to scopes without `admin`.
+    `scopes` empty = everything the user may do. `roles` are pairs of community and role name.
+    """
+
+    user_id: int
+    key_id: UUID | None = None
+    is_admin: bool = False
+    scopes: frozenset[str] = frozenset()
+    community_id: int | None = None
+    roles: frozenset[tuple[int, str]] = frozenset()
+    name: str = ""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody is behind it: a public read without a key."""
+        return self.user_id == 0 and not self.is_admin
+
+    @property
+    def communities(self) -> frozenset[int]:
+        """The communities in which the user holds a role."""
+        return frozenset(community for community, _ in self.roles)
+
+    @property
+    def subject(self) -> Subject:
+        """The caller as the permission rules see it."""
+        return Subject(user_id=self.user_id, is_admin=self.is_admin, community_id=self.community_id, roles=self.roles)
+
+
+ANONYMOUS = Actor(user_id=0, name="anonymous")
+SYSTEM = Actor(user_id=0, is_admin=True, name="system")

@@ -1,0 +1,211 @@
+"""AAA logging: one entry, two forms. A line for people and machines, a row for the record."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from models.records import uuid7
+from services.access.actor import Actor
+
+LOGGER = "millrace.aaa"
+log = logging.getLogger(LOGGER)
+
+
+class Category(StrEnum):
+    """What an entry is about."""
+
+    AUTH = "AUTH"
+    AUTHZ = "AUTHZ"
+    AUDIT = "AUDIT"
+    ERROR = "ERROR"
+    SYSTEM = "SYSTEM"
+
+
+class Result(StrEnum):
+    """How it ended."""
+
+    SUCCESS = "SUCCESS"
+    ALLOWED = "ALLOWED"
+    DENIED = "DENIED"
+    FAILURE = "FAILURE"
+
+
+LEVEL = {
+    Result.SUCCESS: logging.INFO,
+    Result.ALLOWED: logging.INFO,
+    Result.DENIED: logging.WARNING,
+    Result.FAILURE: logging.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that was asked, decided or done. Never carries a secret."""
+
+    category: Category
+    action: str
+    result: Result
+    actor: Actor | None = None
+    community_id: int | None = None
+    workflow_id: UUID | None = None
+    resource: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def community(self) -> int | None:
+        """The community of the thing, else the one the key is limited to."""
+        if self.community_id is not None or self.actor is None:
+            return self.community_id
+        return self.actor.community_id
+
+    def columns(self, *, row_id: UUID, at: datetime) -> dict[str, Any]:
+        """The values of its row in `audit_log`."""
+        return {
+            "id": row_id,
+            "at": at,
+            "category": self.category.value,
+            "action": self.action,
+            "result": self.result.value,
+            "actor_id": self.actor.user_id if self.actor else None,
+            "key_id": self.actor.key_id if self.actor else None,
+            "community_id": self.community,
+            "workflow_id": self.workflow_id,
+            "resource": self.resource,
+            "reason": self.reason,
+            "request_id": self.request_id,
+            "details": self.details or None,
+        }
+
+
+def say(entry: Entry) -> None:
+    """Write the entry as a log line."""
+    level = LEVEL[entry.result]
+    if log.isEnabledFor(level):
+        log.log(level, "%s", entry.action, extra={"entry": entry})
+
+
+class AuditSink(Protocol):
+    """Where rows of the record go."""
+
+    async def append(self, values: Mapping[str, Any], /) -> None:
+        """Insert one row, in the transaction of the caller when there is one."""
+        ...
+
+
+class AuditLog:
+    """The one function that writes the record: `await audit.write(entry)`."""
+
+    def __init__(self, sink: AuditSink, *, now: Callable[[], datetime]) -> None:
+        self._sink = sink
+        self._now = now
+
+    async def write(self, entry: Entry) -> None:
+        """Add the row, in the caller's transaction when there is one, and say the line."""
+        await self._sink.append(self.values(entry))
+        say(entry)
+
+    def values(self, entry: Entry) -> dict[str, Any]:
+        """The row, for callers that write it themselves in a grouped commit; they `say` it afterwards."""
+        return entry.columns(row_id=uuid7(), at=self._now())
+
+
+# ---- the two forms of a line ---------------------------------------------------------------------------------------
+
+
+class AaaFormatter(logging.Formatter):
+    """`[time] LEVEL module CATEGORY community=… user=… action=… result=… reason=…`; `-` for a missing value."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self.module = module
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values contain."""
+        head = f"[{_moment(record)}] {record.levelname} {self.module}"
+        entry = getattr(record, "entry", None)
+        if isinstance(entry, Entry):
+            return f"{head} {_entry_text(entry)}"
+        return f"{head} {_record_text(self, record)}"
+
+
+class JsonFormatter(logging.Formatter):
+    """The same facts, one JSON object a line."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self.module = module
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values contain."""
+        line: dict[str, Any] = {"time": _moment(record), "level": record.levelname, "module": self.module}
+        entry = getattr(record, "entry", None)
+        if isinstance(entry, Entry):
+            line |= {"category": entry.category.value, **dict(_facts(entry))}
+        else:
+            failed = record.levelno >= logging.ERROR
+            line |= {"category": "ERROR" if failed else "SYSTEM", "logger": record.name, "message": record.getMessage()}
+            if record.exc_info:
+                line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def escape(text: str) -> str:
+    r"""Control characters as `\n`, `\x1b` …, so that no value can forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _record_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    failed = record.levelno >= logging.ERROR
+    facts = {"community": None, "user": None, "action": record.name, "result": "FAILURE" if failed else None}
+    facts["message"] = record.getMessage()
+    if record.exc_info:
+        facts["error"] = formatter.formatException(record.exc_info)
+    return ("ERROR " if failed else "SYSTEM ") + " ".join(f"{name}={_value(value)}" for name, value in facts.items())
+
+
+def _entry_text(entry: Entry) -> str:
+    return f"{entry.category} " + " ".join(f"{name}={_value(value)}" for name, value in _facts(entry))
+
+
+def _facts(entry: Entry) -> list[tuple[str, Any]]:
+    user = None
+    if entry.actor is not None:
+        user = entry.actor.user_id or entry.actor.name or None
+    facts: list[tuple[str, Any]] = [
+        ("community", entry.community),
+        ("user", user),
+        ("action", entry.action),
+        ("result", entry.result.value),
+    ]
+    optional = [
+        ("reason", entry.reason),
+        ("workflow", entry.workflow_id),
+        ("resource", entry.resource),
+        ("request_id", entry.request_id),
+    ]
+    return facts + [(name, value) for name, value in optional if value is not None]
+
+
+def _value(value: Any) -> str:
+    """A value without a blank stands as it is; others are quoted, so that no value can forge a field."""
+    if value is None:
+        return "-"
+    text = escape(str(value))
+    if text and not any(char in ' "=' for char in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,324 @@
+"""What every request meets: errors, ids, guards, limits."""
+
+import logging
+
+import pytest
+from pydantic import BaseModel, Field
+from quart import Blueprint
+
+from app import create_app
+from config import load
+from controllers import body, envelope
+from controllers.context import EXTENSION, actor
+from controllers.guards import Permission, public, requires
+from services import errors
+from services.access.authentication import Authentication
+
+PROBLEM = {"Accept": "application/problem+json"}
+
+
+class Parcel(BaseModel):
+    weight_kg: int = Field(ge=1)
+    address: str
+
+
+def probe_routes() -> Blueprint:
+    blueprint = Blueprint("probe", __name__)
+
+    @blueprint.post("/t/parcels")
+    @requires(Permission.EXECUTION_START)
+    async def send():
+        parcel = await body.read(Parcel)
+        return envelope.ok(parcel, message="sent", status=201)
+
+    @blueprint.get("/t/me")
+    @requires(Permission.RUN_VIEW, public_read=True)
+    async def me():
+        return envelope.ok(actor().name)
+
+    @blueprint.post("/t/definitions")
+    @requires(Permission.WORKFLOW_VALIDATE)
+    async def definitions():
+        value, text = await body.document()
+        return envelope.ok({"value": value, "text": text})
+
+    @blueprint.get("/t/raise/<kind>")
+    @public
+    async def fail(kind):
+        raise getattr(errors, kind)()
+
+    @blueprint.get("/t/defect")
+    @public
+    async def defect():
+        raise RuntimeError("the secret inside")
+
+    return blueprint
+
+
+@pytest.fixture
+async def app(settings, store):
+    built = create_app(settings)
+    here = built.extensions[EXTENSION]
+    here.authentication = Authentication(store)
+    here.audit._sink = store
+    built.register_blueprint(probe_routes())
+    async with built.test_app():
+        yield built
+
+
+async def test_a_request_without_a_key_is_told_so(client):
+    answer = await client.post("/t/parcels", json={})
+
+    found = await answer.get_json()
+    assert answer.status_code == 401
+    assert found["detail"] == found["message"] == "Not authenticated"
+    assert found["error_code"] == "UNAUTHORIZED"
+    assert found["success"] is False
+
+
+async def test_a_key_works_in_both_headers(client, alice):
+    by_header = await client.get("/t/me", headers=alice)
+    by_bearer = await client.get("/t/me", headers={"Authorization": f"Bearer {alice['X-API-Key']}"})
+
+    assert (await by_header.get_json())["data"] == (await by_bearer.get_json())["data"] == "user2"
+
+
+async def test_a_key_in_the_query_string_counts_for_nothing(client, alice):
+    answer = await client.post(f"/t/parcels?api_key={alice['X-API-Key']}", json={})
+
+    assert answer.status_code == 401
+
+
+async def test_a_wrong_key_is_refused_even_where_the_public_may_read(client):
+    answer = await client.get("/t/me", headers={"X-API-Key": "wrong"})
+
+    assert answer.status_code == 401
+
+
+async def test_a_local_caller_may_read_what_is_public(client):
+    answer = await client.get("/t/me")
+
+    assert (await answer.get_json())["data"] == "anonymous"
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For"])
+async def test_a_caller_behind_a_proxy_is_not_local(client, header):
+    answer = await client.get("/t/me", headers={header: "for=192.0.2.1"})
+
+    assert answer.status_code == 401
+
+
+async def test_a_limited_key_is_refused_with_the_missing_scope_and_recorded(client, key_for, store):
+    reader = key_for(9, scopes=frozenset({"read"}))
+
+    answer = await client.post("/t/parcels", json={}, headers=reader)
+
+    assert answer.status_code == 403
+    assert "executions:write" in (await answer.get_json())["message"]
+    assert [(row["category"], row["result"]) for row in store.rows] == [("AUTHZ", "DENIED")]
+
+
+async def test_every_problem_of_a_body_is_named_at_once(client, alice):
+    answer = await client.post("/t/parcels", json={"weight_kg": 0}, headers=alice)
+
+    found = await answer.get_json()
+    assert answer.status_code == 400
+    assert found["error_code"] == "VALIDATION_ERROR"
+    assert [problem["loc"] for problem in found["details"]["errors"]] == [["weight_kg"], ["address"]]
+
+
+async def test_a_valid_body_is_answered_in_the_envelope(client, alice):
+    answer = await client.post("/t/parcels", json={"weight_kg": 3, "address": "Hull"}, headers=alice)
+
+    assert answer.status_code == 201
+    assert await answer.get_json() == {
+        "success": True,
+        "message": "sent",
+        "data": {"weight_kg": 3, "address": "Hull"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b'{"a": 1, "a": 2}', "duplicate_key"),
+        (b'{"a": NaN}', "not_finite"),
+        (b'{"a": -Infinity}', "not_finite"),
+        (b'{"a": "\\ud800"}', "lone_surrogate"),
+        (b'{"a": "x\\u0000"}', "nul_character"),
+        (b'{"a": 9007199254740993}', "integer_too_large"),
+        (b'{"a": 123456789012345678901234567890}', "integer_too_large"),
+        (b'{"a": 1e999}', "number_too_large"),
+        (b'{"a": [1, 2', "json_invalid"),
+        (b"\xff", "json_invalid"),
+        (b"", "missing"),
+    ],
+)
+async def test_json_that_readers_could_understand_differently_is_refused(client, alice, raw, kind):
+    answer = await client.post("/t/parcels", data=raw, headers={**alice, "Content-Type": "application/json"})
+
+    found = await answer.get_json()
+    assert answer.status_code == 400
+    assert found["details"]["errors"][0]["type"] == kind
+
+
+async def test_the_place_of_a_bad_value_is_named(client, alice):
+    raw = b'{"a": [{"b": 1}, {"b": 1, "b": 2}]}'
+
+    answer = await client.post("/t/parcels", data=raw, headers={**alice, "Content-Type": "application/json"})
+
+    assert (await answer.get_json())["details"]["errors"][0]["loc"] == ["body", "a", 1, "b"]
+
+
+@pytest.mark.parametrize(("raw", "kind"), [(b"[" * 65 + b"]" * 65, "too_deep"), (b"[" * 900_000, "too_deep")])
+async def test_deep_nesting_is_refused_before_it_is_read(client, alice, raw, kind):
+    answer = await client.post("/t/parcels", data=raw, headers={**alice, "Content-Type": "application/json"})
+
+    assert (await answer.get_json())["details"]["errors"][0]["type"] == kind
+
+
+async def test_too_many_keys_are_refused(client, alice):
+    answer = await client.post("/t/parcels", json={f"k{n}": n for n in range(2001)}, headers=alice)
+
+    assert (await answer.get_json())["details"]["errors"][0]["type"] == "too_many_keys"
+
+
+async def test_a_foreign_content_type_is_refused(client, alice):
+    answer = await client.post("/t/parcels", data=b"a=1", headers={**alice, "Content-Type": "text/plain"})
+
+    assert answer.status_code == 415
+    assert (await answer.get_json())["error_code"] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+async def test_a_body_over_the_limit_is_refused(client, alice):
+    raw = b'"' + b"x" * 1_048_576 + b'"'
+
+    answer = await client.post("/t/parcels", data=raw, headers={**alice, "Content-Type": "application/json"})
+
+    assert answer.status_code == 413
+    assert (await answer.get_json())["error_code"] == "PAYLOAD_TOO_LARGE"
+
+
+async def test_a_definition_may_be_yaml_and_keeps_its_text(client, alice):
+    raw = b"on: {when: 2024-01-01}\nlist: [1, yes]\n"
+
+    answer = await client.post("/t/definitions", data=raw, headers={**alice, "Content-Type": "application/yaml"})
+
+    assert (await answer.get_json())["data"] == {
+        "value": {"on": {"when": "2024-01-01"}, "list": [1, True]},
+        "text": raw.decode(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b"a: 1\na: 2\n", "duplicate_key"),
+        (b"a: [1,\n", "yaml_invalid"),
+        (b"a: !!python/object/apply:os.system ['true']\n", "yaml_invalid"),
+        (b"a: .nan\n", "not_json"),
+        (b"? [1]\n: 2\n", "key_not_text"),
+        (b"a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+         + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 10)) for c in b"bcdefgh"), "too_large"),
+        (b"[" * 70 + b"]" * 70, "too_deep"),
+    ],
+)  # fmt: skip
+async def test_dangerous_yaml_is_refused(client, alice, raw, kind):
+    answer = await client.post("/t/definitions", data=raw, headers={**alice, "Content-Type": "application/yaml"})
+
+    assert answer.status_code == 400
+    assert (await answer.get_json())["details"]["errors"][0]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("Invalid", 400, "VALIDATION_ERROR"),
+        ("ExecutionRefused", 400, "EXECUTION_ERROR"),
+        ("Denied", 403, "PERMISSION_DENIED"),
+        ("WorkflowNotFound", 404, "WORKFLOW_NOT_FOUND"),
+        ("RunNotFound", 404, "RUN_NOT_FOUND"),
+        ("DuplicateRef", 409, "DUPLICATE_REF"),
+        ("WorkflowDisabled", 409, "WORKFLOW_DISABLED"),
+        ("PreconditionFailed", 412, "PRECONDITION_FAILED"),
+        ("TooLarge", 413, "PAYLOAD_TOO_LARGE"),
+        ("UnsupportedMediaType", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ("IdempotencyMismatch", 422, "IDEMPOTENCY_MISMATCH"),
+        ("RateLimited", 429, "RATE_LIMITED"),
+        ("FeatureNotInstalled", 501, "FEATURE_NOT_INSTALLED"),
+        ("Unavailable", 503, "SERVICE_UNAVAILABLE"),
+        ("ExecutionTimedOut", 504, "EXECUTION_TIMEOUT"),
+    ],
+)
+async def test_each_error_has_its_status_and_code(client, kind, status, code):
+    answer = await client.get(f"/t/raise/{kind}")
+
+    assert answer.status_code == status
+    assert (await answer.get_json())["error_code"] == code
+    assert ("Retry-After" in answer.headers) == (status in (429, 503))
+
+
+async def test_an_error_may_come_as_a_problem_document(client):
+    answer = await client.get("/t/raise/WorkflowNotFound", headers=PROBLEM)
+
+    found = await answer.get_json()
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (found["status"], found["title"], found["instance"]) == (
+        404,
+        "Workflow not found",
+        "/t/raise/WorkflowNotFound",
+    )
+    assert found["error_code"] == "WORKFLOW_NOT_FOUND"
+
+
+async def test_a_defect_tells_the_client_nothing_but_the_request_id(client, caplog):
+    with caplog.at_level(logging.ERROR):
+        answer = await client.get("/t/defect", headers={"X-Request-ID": "r-1"})
+
+    text = await answer.get_data(as_text=True)
+    assert answer.status_code == 500
+    assert "secret" not in text
+    assert '"request_id":"r-1"' in text
+    assert "the secret inside" in caplog.text
+
+
+async def test_an_unknown_path_answers_in_the_envelope(client):
+    answer = await client.get("/nowhere")
+
+    assert answer.status_code == 404
+    assert (await answer.get_json())["error_code"] == "NOT_FOUND"
+
+
+async def test_a_wrong_method_names_the_right_ones(client):
+    answer = await client.delete("/health")
+
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(("given", "kept"), [("abc-1", True), ("x" * 129, False), ("", False), ("café", False)])
+async def test_a_request_id_is_echoed_when_it_is_printable(client, given, kept):
+    answer = await client.get("/health", headers={"X-Request-ID": given.encode("latin-1").decode("latin-1")})
+
+    assert (answer.headers["X-Request-ID"] == given) is kept
+
+
+async def test_the_character_nul_is_refused_anywhere_in_the_address(client, alice):
+    answer = await client.get("/t/me?search=%00", headers=alice)
+
+    assert answer.status_code == 400
+
+
+async def test_a_caller_over_the_rate_is_sent_away_with_a_time_to_come_back(settings, store, key_for):
+    built = create_app(load({"DATA_DIR": str(settings.data_dir), "RATE_LIMIT_PER_MINUTE": "2"}))
+    built.extensions[EXTENSION].authentication = Authentication(store)
+    built.register_blueprint(probe_routes())
+    caller = key_for(5)
+    client = built.test_client()
+
+    answers = [await client.get("/t/me", headers=caller) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["RateLimit-Limit"] == "2"
+    assert answers[0].headers["RateLimit-Remaining"] == "1"
+    assert int(answers[2].headers["Retry-After"]) >= 1
