@@ -1,0 +1,267 @@
+"""What happened: the only thing that is stored, and all that `evolve` needs.
+
+Everything an expression yielded is in here (rendered inputs, fired transitions, variables, delays, item lists), so
+folding evaluates nothing. Events are plain facts about names; which edges a transition has is read from the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from models.records import Effect
+from services.engine.graph import ActionFacts, Failure, Kind
+from services.engine.statuses import Change, Outcome, Phase
+
+FORMAT = 1
+"""Version of the stored form (column `v` of `execution_event`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A transition that held, with the variables it published."""
+
+    transition: int
+    """Its index in the task's `next`."""
+    delta: Mapping[str, Any] = field(default_factory=dict)
+    merged: tuple[str, ...] = ()
+    """Names of the delta whose objects are merged into what is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reused:
+    """A run of an earlier execution whose result is taken over."""
+
+    node: str
+    route: str
+    run: int
+    inbound: tuple[tuple[str, int], ...]
+    outcome: Outcome
+    at: datetime
+    started_at: datetime
+    input: Any = None
+    output: Any = None
+    failure: Failure | None = None
+    fired: tuple[Fired, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Event 0: everything an execution starts from."""
+
+    at: datetime
+    execution_id: str
+    engine: str
+    """Version of the engine that started it; an older engine must not continue it."""
+    graph: str
+    """Hash of the graph."""
+    parameters: Mapping[str, Any]
+    variables: Mapping[str, Any]
+    """The first variables: application context, inputs (where they are variables) and `vars`, evaluated."""
+    workflow: Mapping[str, Any]
+    config: Mapping[str, Any]
+    limits: Mapping[str, Any]
+    actions: Mapping[str, ActionFacts]
+    depth: int = 1
+    parent: str | None = None
+    rerun_of: str | None = None
+    reused: tuple[Reused, ...] = ()
+    reused_items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted:
+    """A node was entered: its staged arrival is used up and its first attempt begins (or its delay, or its list)."""
+
+    token: int | None
+    """The staged arrival that this uses up; None for an undo run."""
+    node: str
+    run: int
+    route: str
+    at: datetime
+    kind: Kind
+    action: str | None = None
+    input: Any = None
+    effect: Effect = Effect.NONE
+    timeout_s: float | None = None
+    delay_s: float = 0.0
+    items: tuple[Any, ...] | None = None
+    """The list of `with_items`."""
+    concurrency: int | None = None
+    child_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    """An item's first attempt, or a further attempt of a node or item, or the first one after a delay."""
+
+    node: str
+    run: int
+    item: int | None
+    attempt: int
+    at: datetime
+    action: str | None = None
+    """None: as before. So are `input`, `kind` and the rest."""
+    input: Any = None
+    kind: Kind | None = None
+    effect: Effect | None = None
+    timeout_s: float | None = None
+    child_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """An attempt ended and the node goes on: an item, or an attempt that is repeated."""
+
+    node: str
+    run: int
+    item: int | None
+    attempt: int
+    at: datetime
+    outcome: Outcome
+    output: Any = None
+    failure: Failure | None = None
+    retry_s: float | None = None
+    """Seconds until the next attempt; None: this item has ended for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRestarted:
+    """A whole item list is repeated after `retry_s` seconds (Orquesta's retry of `with`)."""
+
+    node: str
+    run: int
+    attempt: int
+    at: datetime
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEnded:
+    """A node ended, and this is what follows."""
+
+    node: str
+    run: int
+    at: datetime
+    outcome: Outcome
+    output: Any = None
+    failure: Failure | None = None
+    fired: tuple[Fired, ...] = ()
+    handled: bool = True
+    """False: a failure that no transition took care of, or transitions that could not be evaluated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerSet:
+    """Something waits for a time."""
+
+    id: str
+    at: datetime
+    node: str
+    run: int
+    item: int | None
+    purpose: str
+    """`delay`, `wait`, `retry`, `timeout`."""
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired:
+    """A timer fired; one that is not open changes nothing."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InquiryAnswered:
+    """Who answered; the end of the task follows."""
+
+    node: str
+    run: int
+    item: int | None
+    at: datetime
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildPaused:
+    """A child was paused or resumed."""
+
+    child_id: str
+    at: datetime
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The execution moved to another phase."""
+
+    change: Change
+    at: datetime
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested:
+    """Running work was asked to stop."""
+
+    node: str
+    run: int
+    item: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """Something went wrong that is worth a line: kept in the log even when it was handled."""
+
+    kind: str
+    """`task_failed`, `fail_command`, `expression`, `value_type`, `unreachable_join`, `limit`, `output`, `undo_failed`."""
+    at: datetime
+    failure: Failure
+    transition: int | None = None
+    """Index of the transition that could not be evaluated, or that failed the execution."""
+    fatal: bool = False
+    """The execution fails because of this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """Another driver took over; written by the journal, means nothing to the engine."""
+
+    driver: str
+    epoch: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event."""
+
+    phase: Phase
+    at: datetime
+    output: Any = None
+    failure: Failure | None = None
+
+
+Event = (
+    Started
+    | NodeStarted
+    | AttemptStarted
+    | AttemptEnded
+    | ListRestarted
+    | NodeEnded
+    | TimerSet
+    | TimerFired
+    | InquiryAnswered
+    | ChildPaused
+    | Changed
+    | StopRequested
+    | Troubled
+    | Claimed
+    | Finished
+)

@@ -1,0 +1,80 @@
+"""Changes that can be taken back.
+
+`decide` rehearses its events on the state with the same `evolve` that folds them later, and takes every change back
+before it returns. So there is one description of what an event means, and nothing is ever copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_MISSING: Any = object()
+
+
+class Log:
+    """Makes changes, and remembers how to take them back while a rehearsal is open."""
+
+    __slots__ = ("undo",)
+
+    def __init__(self) -> None:
+        self.undo: list[tuple[Callable[..., Any], tuple[Any, ...]]] | None = None
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Everything that is changed inside is taken back at the end, whatever happens."""
+        if self.undo is not None:
+            raise RuntimeError("a rehearsal is open already")
+        self.undo = taken = []
+        try:
+            yield
+        finally:
+            self.undo = None
+            for restore, arguments in reversed(taken):
+                restore(*arguments)
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute."""
+        if self.undo is not None:
+            self.undo.append((setattr, (owner, name, getattr(owner, name))))
+        setattr(owner, name, value)
+
+    def put(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
+        """Set an entry."""
+        if self.undo is not None:
+            before = mapping.get(key, _MISSING)
+            restore = (mapping.pop, (key,)) if before is _MISSING else (mapping.__setitem__, (key, before))
+            self.undo.append(restore)
+        mapping[key] = value
+
+    def drop(self, mapping: dict[Any, Any], key: Any) -> Any:
+        """Remove an entry and return it; None when there is none. Taken back, it may stand in another place."""
+        value = mapping.pop(key, _MISSING)
+        if value is _MISSING:
+            return None
+        if self.undo is not None:
+            self.undo.append((mapping.__setitem__, (key, value)))
+        return value
+
+    def push(self, entries: list[Any], value: Any) -> None:
+        """Append to a list."""
+        if self.undo is not None:
+            self.undo.append((entries.pop, ()))
+        entries.append(value)
+
+    def pull(self, entries: list[Any]) -> Any:
+        """Take the last entry of a list."""
+        value = entries.pop()
+        if self.undo is not None:
+            self.undo.append((entries.append, (value,)))
+        return value
+
+    def count(self, mapping: dict[Any, int], key: Any, change: int) -> int:
+        """Add to a counter; a counter at zero is removed. Returns what it stands at."""
+        value = mapping.get(key, 0) + change
+        if value:
+            self.put(mapping, key, value)
+        else:
+            self.drop(mapping, key)
+        return value
