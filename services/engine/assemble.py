@@ -7,7 +7,7 @@ unknown ones itself, before).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.engine.graph import (
@@ -34,7 +34,7 @@ class Parts:
     """Everything of a graph that is not its nodes."""
 
     dialect: str
-    profile: Profile = Profile()
+    profile: Profile = field(default_factory=Profile)
     inputs: tuple[Assignment, ...] = ()
     vars: tuple[Assignment, ...] = ()
     output: tuple[Assignment, ...] = ()

@@ -40,7 +40,7 @@ class Kind(StrEnum):
     """What a node does when it starts."""
 
     ACTION = "action"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a node that does nothing
     WAIT = "wait"
     INQUIRY = "inquiry"
     WORKFLOW = "workflow"
@@ -370,7 +370,7 @@ class Graph:
     inputs: tuple[Assignment, ...] = ()
     vars: tuple[Assignment, ...] = ()
     output: tuple[Assignment, ...] = ()
-    profile: Profile = Profile()
+    profile: Profile = field(default_factory=Profile)
     limits: Mapping[str, float] = field(default_factory=dict)
     """Limits that the definition lowers, by field of `Limits`."""
     out_schema: Mapping[str, Any] | None = None

@@ -24,9 +24,7 @@ def to_json(graph: Graph) -> dict[str, Any]:
             for step in node.next
             for edge in step.edges
         ],
-        "joins": {
-            node: {"need": join.need, "sources": list(join.sources)} for node, join in graph.flow.joins.items()
-        },
+        "joins": {node: {"need": join.need, "sources": list(join.sources)} for node, join in graph.flow.joins.items()},
         "inputs": [_assignment(entry) for entry in graph.inputs],
         "vars": [_assignment(entry) for entry in graph.vars],
         "output": [_assignment(entry) for entry in graph.output],
@@ -105,4 +103,3 @@ def _plain(value: Any) -> Any:
     if fields is not None and not hasattr(value, "evaluate"):
         return {name: _plain(getattr(value, name)) for name in fields}
     return source(value) if hasattr(value, "evaluate") else value
-

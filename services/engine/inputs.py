@@ -44,7 +44,7 @@ class Begin:
     """Values the application adds to the variables (Orquesta's `st2` context)."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The pack's configuration."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     """The server's; the graph's lower ones are applied here."""
     actions: Mapping[str, ActionFacts] = field(default_factory=dict)
     depth: int = 1

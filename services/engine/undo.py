@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _MISSING: Any = object()
+_Restore = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Log:
@@ -19,14 +20,15 @@ class Log:
     __slots__ = ("undo",)
 
     def __init__(self) -> None:
-        self.undo: list[tuple[Callable[..., Any], tuple[Any, ...]]] | None = None
+        self.undo: list[_Restore] | None = None
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Everything that is changed inside is taken back at the end, whatever happens."""
         if self.undo is not None:
             raise RuntimeError("a rehearsal is open already")
-        self.undo = taken = []
+        taken: list[_Restore] = []
+        self.undo = taken
         try:
             yield
         finally:
