@@ -107,6 +107,10 @@ def _read_text(source: str, lang: str, style: Style) -> Leaf:
 def _language(lang: str) -> LeafReader:
     if lang == "jinja":
         return jinja_leaf
+    if lang in {"orquesta", "yaql"}:
+        from services.engine.dialects.yaql import orquesta_leaf, yaql_leaf
+
+        return orquesta_leaf if lang == "orquesta" else yaql_leaf
     raise ValueError(f"there is no expression language {lang!r}")
 
 

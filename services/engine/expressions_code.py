@@ -46,22 +46,45 @@ def _name(node: n.Name) -> Code:
 
 def _get(node: n.Get) -> Code:
     root, keys = path_of(node)
-    if not keys or node.spread:
+    if not keys:
         return _dynamic_get(node)
     if isinstance(root, n.Name):
         return _named_path(root.name, keys)
-    start = compile_node(root)
+    start, seen = compile_node(root), _root_text(root)
+    retry = _spread_path if _spreads(node) else _no_spread
 
     def read(scope: Scope) -> Any:
-        value = start(scope)
+        found = value = start(scope)
         try:
             for key in keys:
                 value = value[key]
         except (KeyError, TypeError, IndexError):
-            raise _missing(start(scope), keys, _root_text(root)) from None
+            return retry(scope, found, keys, seen)
         return value
 
     return read
+
+
+def _spreads(node: Node) -> bool:
+    return isinstance(node, n.Get) and (node.spread or _spreads(node.of))
+
+
+def _no_spread(_scope: Scope, value: Any, keys: Path, seen: str) -> Any:
+    raise _missing(value, keys, seen) from None
+
+
+def _spread_path(scope: Scope, value: Any, keys: Path, seen: str) -> Any:
+    """Follow the keys; on a list a name is that key of each element."""
+    for done, key in enumerate(keys):
+        if is_list(value) and isinstance(key, str):
+            scope.charge(len(value))
+            value = [item_of(item, key, seen) for item in value]
+        else:
+            try:
+                value = value[key]
+            except (KeyError, TypeError, IndexError):
+                raise _missing(value, keys[done:], ".".join([seen, *map(str, keys[:done])])) from None
+    return value
 
 
 def _named_path(name: str, keys: Path) -> Code:
@@ -100,17 +123,9 @@ def _missing(value: Any, keys: Path, root: str) -> UndefinedName:
 
 
 def _dynamic_get(node: n.Get) -> Code:
-    of, key, spread = compile_node(node.of), compile_node(node.key), node.spread
+    of, key = compile_node(node.of), compile_node(node.key)
     seen = ".".join(map(str, path_of(node.of)[1])) or "the value"
-
-    def read(scope: Scope) -> Any:
-        value, at = of(scope), key(scope)
-        if spread and is_list(value) and isinstance(at, str):
-            scope.charge(len(value))
-            return [item_of(item, at, seen) for item in value]
-        return item_of(value, at, seen)
-
-    return read
+    return lambda scope: item_of(of(scope), key(scope), seen)
 
 
 def item_of(value: Any, key: Any, seen: str = "the value") -> Any:

@@ -13,17 +13,21 @@ from services.errors import Invalid
 class Problem:
     """One thing wrong in a value full of expressions.
 
-    `path` leads to the text inside the value; `position` is the offset of the expression in that text.
+    `path` leads to the text inside the value; `position` is the offset in that text;
+    `code` is `bad_expression` or `mixed_expression_types`.
     """
 
     message: str
     path: tuple[str | int, ...] = ()
     expression: str = ""
     position: int = 0
+    code: str = "bad_expression"
 
 
 class ExpressionError(Invalid):
     """An expression cannot be used."""
+
+    problem_code = "bad_expression"
 
     def __init__(
         self, message: str, *, expression: str = "", position: int = 0, problems: Sequence[Problem] = ()
@@ -32,7 +36,7 @@ class ExpressionError(Invalid):
         self.expression = expression
         self.position = position
         self.problems: tuple[Problem, ...] = tuple(problems) or (
-            Problem(message=message, expression=expression, position=position),
+            Problem(message=message, expression=expression, position=position, code=self.problem_code),
         )
 
     def within(self, expression: str) -> ExpressionError:
@@ -44,6 +48,12 @@ class ExpressionError(Invalid):
 
 class UndefinedName(ExpressionError):
     """An expression reads a name that has no value."""
+
+
+class MixedLanguages(ExpressionError):
+    """Two expression languages in one text."""
+
+    problem_code = "mixed_expression_types"
 
 
 class NeedsWorker(Exception):

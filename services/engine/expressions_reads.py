@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.engine import expressions_nodes as n
+from services.engine.expressions_filters import METHODS
 from services.engine.expressions_nodes import Node, Path, Reads
 
 
@@ -58,7 +59,7 @@ def _visit_children(node: Node, reads: Reads, guarded: bool) -> None:
 
 
 def _is_get(node: n.Apply) -> bool:
-    return node.method and getattr(node.operation, "__name__", "") == "_get"
+    return node.method and node.operation is METHODS["get"]
 
 
 def _visit_get(node: n.Apply, reads: Reads) -> None:
