@@ -1,0 +1,140 @@
+"""A fresh, migrated database per test, copied from a template that is migrated once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import asyncpg
+
+from models.dal import AsyncDAL, sqlite_url
+from tests.support.postgres_cluster import PostgresCluster
+
+ROOT = Path(__file__).parents[2]
+
+
+class Databases:
+    """Makes databases of both kinds; `close` removes what is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._templates: dict[tuple[str, Path | None], str] = {}
+        self._server: _Server | None = None
+
+    def create(self, engine: str, migrations: Path | None = ROOT / "migrations") -> str:
+        """The URL of a new database with these migrations applied, or of an empty one."""
+        name = f"t{uuid.uuid4().hex}"
+        if engine == "sqlite":
+            return self._create_sqlite(name, migrations)
+        return self._create_postgres(name, migrations)
+
+    def drop(self, url: str) -> None:
+        """Remove a database."""
+        if url.startswith("sqlite"):
+            path = "/" + url.partition(":////")[2]
+            for suffix in ("", "-wal", "-shm"):
+                Path(path + suffix).unlink(missing_ok=True)
+        else:
+            self.server.execute(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Remove the templates and stop the server."""
+        if self._server is not None:
+            for (engine, _), name in self._templates.items():
+                if engine == "postgres":
+                    self._server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            self._server.close()
+
+    @property
+    def server(self) -> _Server:
+        """The PostgreSQL server, started when it is first needed."""
+        if self._server is None:
+            self._server = _Server()
+        return self._server
+
+    def _create_sqlite(self, name: str, migrations: Path | None) -> str:
+        path = self._folder / f"{name}.db"
+        key = ("sqlite", migrations)
+        if migrations is not None:
+            if key not in self._templates:
+                template = self._folder / f"template-{name}.db"
+                _in_thread(lambda: _migrate(sqlite_url(template), migrations))
+                self._templates[key] = str(template)
+            shutil.copyfile(self._templates[key], path)
+        return sqlite_url(path)
+
+    def _create_postgres(self, name: str, migrations: Path | None) -> str:
+        key = ("postgres", migrations)
+        template = "template1"
+        if migrations is not None:
+            if key not in self._templates:
+                made = f"template_{name}"
+                self.server.execute(f'CREATE DATABASE "{made}"')
+                self._templates[key] = made
+                self.server.do(lambda: _migrate(self.server.dsn(made), migrations))
+            template = self._templates[key]
+        self.server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.server.dsn(name)
+
+
+class _Server:
+    """The server under test and one connection for CREATE DATABASE, on a loop of its own."""
+
+    def __init__(self) -> None:
+        given = os.environ.get("POSTGRES_TEST_DSN")
+        self.cluster = None if given else PostgresCluster()
+        self._dsn = given or self.cluster.dsn()  # type: ignore[union-attr]  # one of them is there
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._connection = self.do(lambda: asyncpg.connect(self._dsn))
+
+    def dsn(self, database: str) -> str:
+        base, _, query = self._dsn.partition("?")
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}/{database}" + (f"?{query}" if query else "")
+
+    def execute(self, sql: str) -> None:
+        self.do(lambda: self._connection.execute(sql))
+
+    def do(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(120)
+
+    def close(self) -> None:
+        self.do(self._connection.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        if self.cluster is not None:
+            self.cluster.stop()
+
+
+async def _migrate(url: str, migrations: Path) -> None:
+    async with AsyncDAL(url) as db:
+        await db.migrate(migrations)
+
+
+def _in_thread(work: Callable[[], Any]) -> None:
+    """Run a coroutine away from the test's own loop."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(asyncio.run(work()))
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    done.result()
