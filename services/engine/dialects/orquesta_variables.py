@@ -16,6 +16,7 @@ from typing import Any
 from services.engine.components import gathered
 from services.engine.dialects.orquesta_document import DocumentText, TaskText, task_of
 from services.engine.dialects.orquesta_semantics import Flow
+from services.engine.dialects.orquesta_values import texts
 from services.engine.problems import Findings, nearest
 
 EXPRESSIONS = re.compile(r"\{\{.*?\}\}|<%.*?%>|\{%.*?%\}", re.DOTALL)
@@ -120,17 +121,7 @@ def check_value(path: str, value: Any, known: Known, findings: Findings) -> None
 
 def references(value: Any) -> set[str]:
     """The variables that a value names in its expressions, in keys as well."""
-    found: set[str] = set()
-    waiting = [value]
-    while waiting:
-        entry = waiting.pop()
-        if isinstance(entry, str):
-            found |= references_in(entry)
-        elif isinstance(entry, dict):
-            waiting += [*entry.keys(), *entry.values()]
-        elif isinstance(entry, list):
-            waiting += entry
-    return found
+    return {name for text in texts(value) for name in references_in(text)}
 
 
 def references_in(text: str) -> set[str]:
