@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.engine.assemble import Parts, build
-from services.engine.dialects.orquesta_document import DocumentText, TaskText, TransitionText, read_document
+from services.engine.dialects.orquesta_document import TaskText, TransitionText, read_document
 from services.engine.dialects.orquesta_semantics import Flow, check_semantics, flow_of
 from services.engine.dialects.orquesta_values import Values
 from services.engine.dialects.orquesta_variables import check_variables

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from services.engine.components import Components, gathered
 from services.engine.dialects.orquesta_document import DocumentText, TaskText
 from services.engine.problems import Findings, nearest
+from services.engine.shape import components, cycles_of, gathered, reachable
 
 COMMANDS = frozenset({"noop", "continue", "fail", "retry"})
 
@@ -24,33 +24,26 @@ class Flow:
     edges: tuple[tuple[str, int, str], ...]
     starts: tuple[str, ...]
     reachable: frozenset[str]
-    components: Components
-    cyclic: frozenset[str]
+    following: Mapping[str, list[str]]
     splits: frozenset[str]
-
-    def sources(self, name: str) -> list[str]:
-        """The different reachable tasks with a transition to this one."""
-        return list(dict.fromkeys(s for s, _, target in self.edges if target == name and s in self.reachable))
 
 
 def flow_of(text: DocumentText) -> Flow:
     """The flow of a document; transitions to commands and to unknown tasks are no edges."""
     edges = tuple(transitions(text))
-    after: dict[str, list[str]] = defaultdict(list)
+    following: dict[str, list[str]] = {name: [] for name in text.tasks}
     inbound: dict[str, int] = defaultdict(int)
     for source, _, target in edges:
-        after[source].append(target)
+        following[source].append(target)
         inbound[target] += 1
     starts = tuple(name for name in text.tasks if not inbound[name] and name not in COMMANDS)
-    found = Components(text.tasks, after)
-    cyclic = found.cyclic()
+    cyclic = frozenset(cycles_of(following))
     return Flow(
         tasks=text.tasks,
         edges=edges,
+        following=following,
         starts=starts,
-        reachable=reachable_from(starts, after),
-        components=found,
-        cyclic=cyclic,
+        reachable=frozenset(reachable(following, starts)),
         splits=frozenset(
             name for name, task in text.tasks.items() if inbound[name] > 1 and task.join is None and name not in cyclic
         ),
@@ -64,18 +57,6 @@ def transitions(text: DocumentText) -> Iterator[tuple[str, int, str]]:
             for target in transition.do:
                 if target in text.tasks:
                     yield name, transition.index, target
-
-
-def reachable_from(starts: tuple[str, ...], after: Mapping[str, list[str]]) -> frozenset[str]:
-    """The start tasks and everything behind them."""
-    seen: set[str] = set(starts)
-    waiting = list(starts)
-    while waiting:
-        for target in after.get(waiting.pop(), ()):
-            if target not in seen:
-                seen.add(target)
-                waiting.append(target)
-    return frozenset(seen)
 
 
 def check_semantics(text: DocumentText, flow: Flow, findings: Findings) -> None:
@@ -110,10 +91,14 @@ def check_targets(text: DocumentText, flow: Flow, findings: Findings) -> None:
 def check_joins(flow: Flow, findings: Findings) -> None:
     """A join can only meet branches that went through the same splits."""
     above = splits_above(flow)
+    sources: dict[str, dict[str, None]] = defaultdict(dict)
+    for source, _, target in flow.edges:
+        if source in flow.reachable:
+            sources[target][source] = None
     for name, task in flow.tasks.items():
         if task.join is None or name not in flow.reachable:
             continue
-        strangers = [source for source in flow.sources(name) if above[source] != above[name]]
+        strangers = [source for source in sources[name] if above[source] != above[name]]
         if strangers:
             findings.error("unreachable_join", f"The join {name!r} cannot be completed: {', '.join(strangers)} and the "
                            "other tasks that lead to it lie in different splits.", path=task.path, task=name)  # fmt: skip
@@ -126,4 +111,4 @@ def splits_above(flow: Flow) -> dict[str, int]:
     for source, _, target in flow.edges:
         if source in flow.reachable:
             edges[source].append((0, target))
-    return gathered(flow.components, own=bit, edges=edges)
+    return gathered(components(flow.following), own=bit, edges=edges)

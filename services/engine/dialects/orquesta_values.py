@@ -38,12 +38,18 @@ class Values:
             message = "YAQL and Jinja cannot be used in the same text."
             self.findings.error("mixed_expression_types", message, path=path, task=task_of(path), subject=text)
         try:
-            return self.literal(None) if mixed else compile_template(value, lang="orquesta", text="python", secrets=secrets)
+            return (
+                self.literal(None)
+                if mixed
+                else compile_template(value, lang="orquesta", text="python", secrets=secrets)
+            )
         except ExpressionError as error:
             for problem in error.problems:
                 expression = problem.expression
                 message = f"{problem.message} in {expression}" if expression else problem.message
-                self.findings.error("bad_expression", message, path=path, task=task_of(path), subject=expression or None)
+                self.findings.error(
+                    "bad_expression", message, path=path, task=task_of(path), subject=expression or None
+                )
             return self.literal(None)
 
     def literal(self, value: Any) -> Template:
