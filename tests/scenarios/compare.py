@@ -45,6 +45,8 @@ def differs(field: str, expected: Any, got: Any) -> tuple[Any, Any] | None:
         if want == have:
             return None
         return readable(want - have), readable(have - want)
+    if field == "refused":
+        return None if list(expected or ()) == list(got or ()) else (expected, got)
     if field == "checkpoints":
         want_at, have_at = checkpoints(expected or {}), checkpoints(got or {})
         wrong = [name for name in {**want_at, **have_at} if want_at.get(name) != have_at.get(name)]
@@ -100,7 +102,6 @@ COLLECTIONS: Mapping[str, Callable[[Any], Counter[Any]]] = {
     "engine_commands": words,
     "actions": actions,
     "errors": plain_set(("kind", "task", "transition_to")),
-    "refused": words,
     "left_open": words,
     "inspection": plain_set(("category", "kind", "spec_path", "variable")),
 }

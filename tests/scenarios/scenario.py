@@ -68,10 +68,23 @@ def scenario_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.yaml") if path.is_file())
 
 
+def shared_folder() -> Path:
+    """Where the shared conformance set lies: beside the project, or beside a folder above it."""
+    above = Path(__file__).resolve().parents[2].parents
+    candidates = [folder / "shared" / "conformance" / "orquesta" for folder in above]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def own_folders() -> list[Path]:
+    """The project's own scenarios, a folder for each dialect."""
+    here = Path(__file__).parent
+    return sorted(path for path in here.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
 def load(path: Path) -> Scenario:
     """Read one file; raises BadScenario naming the file and what is wrong with it."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - CSafeLoader or SafeLoader
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.YAMLError as error:
         raise BadScenario(f"{path.name}: not YAML: {error}") from error
     if not isinstance(data, dict) or "definition" not in data or "expected" not in data:

@@ -1,41 +1,317 @@
-"""Runs one scenario: drives `decide` and `evolve` with mocked results, and stands in for everything outside.
+"""Drives one scenario through the engine: mocked results in, commands out, time and people played.
 
 Nothing here knows a single scenario, and the engine does not know this. After every decision the events take the way
-through their stored JSON form into a second state, which has to equal the live one; after every settling the whole
-log is folded anew as well.
+through their stored JSON form; after every step of the script the whole log is folded anew and compared.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.engine.decide import decide
+from services.engine.evolve import evolve, fold
+from services.engine.rerun import plan
+from services.engine.stored import dump_events, load_events
+
+from models.records import Effect, ErrorType
 from services.engine import commands as do
 from services.engine import inputs as tell
-from services.engine.decide import decide
-from services.engine.events import Event, TimerSet
-from services.engine.evolve import evolve
-from services.engine.fold import fold
 from services.engine.graph import ActionFacts, Failure, Graph, Kind, Limits
-from services.engine.rerun import Refused, plan
 from services.engine.state import State
-from services.engine.stored import read_row, write_row
 from services.engine.statuses import Outcome, Phase
-from tests.scenarios.mocks import Mocks
+from tests.scenarios.mocks import Answer, Mocks
 from tests.scenarios.orders import Pick
-from tests.scenarios.scenario import Scenario, Step
+from tests.scenarios.picture import different, picture
+from tests.scenarios.scenario import Scenario
 
 LIMITS = Limits(max_parallel_nodes=10_000)
 START = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_INPUTS = 5_000
 OUTCOMES = {
     "succeeded": Outcome.COMPLETED,
     "failed": Outcome.FAILED,
-    "timeout": Outcome.TIMED_OUT,
     "abandoned": Outcome.FAILED,
+    "timeout": Outcome.TIMED_OUT,
     "canceled": Outcome.CANCELLED,
 }
+ERRORS = {
+    "failed": ErrorType.EXECUTION,
+    "abandoned": ErrorType.INTERRUPTED,
+    "timeout": ErrorType.TIMEOUT,
+    "canceled": ErrorType.CANCELLED,
+}
+AT_ONCE = {"delay", "retry", "wait"}
+"""Timers whose time is not waited for; the others end what nobody answered."""
 
 
 class HarnessError(Exception):
-    """The script asks for something that cannot be done at this point, or the engine broke its own rules."""
+    """The script asks for what cannot be done at this point, or the engine broke a promise to its shell."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An action or child execution that has not ended."""
+
+    command: do.Perform | do.StartChild
+    label: str
+    """How checkpoints and scripts call it."""
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        return self.command.node
+
+
+class World:
+    """One execution, and after a re-run the next, with everything around them."""
+
+    def __init__(self, scenario: Scenario, graph: Graph, pick: Pick) -> None:
+        self.scenario = scenario
+        self.graph = graph
+        self.pick = pick
+        self.mocks = Mocks(scenario.action_results)
+        self.hold = set(scenario.hold)
+        self.now = START
+        self.inputs = 0
+        self.states: list[State] = []
+        self.rows: list[bytes] = []
+        self.in_flight: list[InFlight] = []
+        self.waiting: list[do.OpenInquiry] = []
+        self.timers: dict[str, datetime] = {}
+        self.actions: list[dict[str, Any]] = []
+        self.refused: list[str] = []
+        self.begin(None)
+
+    @property
+    def state(self) -> State:
+        """The live state."""
+        return self.states[-1]
+
+    # -- the engine --------------------------------------------------------------------------------------------------
+
+    def begin(self, reuse: tell.Reuse | None) -> None:
+        """Start the execution, or one that takes over results of the last."""
+        self.states.append(State(self.graph))
+        self.rows, self.in_flight, self.waiting, self.timers = [], [], [], {}
+        begin = tell.Begin(
+            now=self.now,
+            execution_id=f"execution-{len(self.states)}",
+            parameters=self.scenario.inputs,
+            context=self.scenario.context,
+            workflow={"ref": "scenario", "version": "1"},
+            limits=LIMITS,
+            actions={ref: self.facts(ref) for ref in self.literal_refs()},
+            reuse=reuse,
+        )
+        self.say(begin)
+
+    def literal_refs(self) -> Iterator[str]:
+        """Actions that tasks name outright."""
+        for node in self.graph.nodes.values():
+            if node.action is not None and isinstance(node.action.source, str):
+                yield node.action.source
+
+    def facts(self, ref: str) -> ActionFacts:
+        """An action whose mock waits for a person is an inquiry."""
+        asks = any(
+            "pending" in repr(self.scenario.action_results.get(node.id))
+            for node in self.graph.nodes.values()
+            if node.action is not None and node.action.source == ref
+        )
+        return ActionFacts(kind=Kind.INQUIRY if asks else Kind.ACTION, effect=Effect.WRITE)
+
+    def say(self, given: tell.Input) -> bool:
+        """Let the engine decide and fold what it decided; False when the request was refused."""
+        self.inputs += 1
+        if self.inputs > MAX_INPUTS:
+            raise HarnessError(f"no end after {MAX_INPUTS} inputs")
+        decision = decide(self.graph, self.state, given)
+        if decision.refused is not None:
+            return False
+        questions = [command for command in decision.commands if isinstance(command, do.Evaluate)]
+        if questions:
+            return self.say(self.evaluated(given, questions[0]))
+        if decision.events:
+            self.rows.append(dump_events(decision.events))
+        for event in decision.events:
+            evolve(self.state, event)
+        for command in decision.commands:
+            self.carry_out(command)
+        return True
+
+    def evaluated(self, given: tell.Input, question: do.Evaluate) -> tell.Evaluated:
+        """Answer what the engine cannot evaluate itself."""
+        if question.requests:
+            raise HarnessError(f"expressions outside the safe subset: {question.requests}")
+        known = {ref: self.facts(ref) for ref in question.actions}
+        before = given if isinstance(given, tell.Evaluated) else None
+        if before is not None:
+            return replace(before, actions={**before.actions, **known})
+        return tell.Evaluated(of=given, answers={}, actions=known)
+
+    def carry_out(self, command: do.EngineCommand) -> None:
+        """Note what the engine wants done."""
+        match command:
+            case do.Perform():
+                self.requested(command, command.action, command.input, command.delay_s)
+                self.in_flight.append(InFlight(command, self.label(command.node, command.run, command.item)))
+            case do.StartChild():
+                self.requested(command, command.workflow, command.inputs, 0)
+                self.in_flight.append(InFlight(command, self.label(command.node, command.run, command.item)))
+            case do.OpenInquiry():
+                run = self.state.runs[command.node, command.run]
+                self.requested(command, run.action, command.input, run.delay_s)
+                answer = self.mocks.next(command.node, run.route, command.item)
+                if answer.status != "pending":
+                    raise HarnessError(f"{command.node} opened an inquiry but its mock is {answer.status}")
+                self.waiting.append(command)
+            case do.SetTimer():
+                self.timers[command.id] = command.at
+            case do.ClearTimer():
+                self.timers.pop(command.id, None)
+            case do.CloseInquiry():
+                self.waiting = [
+                    open_one
+                    for open_one in self.waiting
+                    if (open_one.node, open_one.run, open_one.item) != (command.node, command.run, command.item)
+                ]
+            case _:
+                pass  # interrupting and passing on to children: the mocks say how actions end
+
+    def requested(self, command: Any, action: Any, given: Any, delay_s: float) -> None:
+        """Remember an action request as scenarios list them."""
+        self.actions.append(
+            {
+                "task": command.node,
+                "route": self.state.runs[command.node, command.run].route or None,
+                "item": command.item,
+                "action": action,
+                "input": dict(given) if given else None,
+                "delay": delay_s or None,
+            }
+        )
+
+    def label(self, node: str, run: int, item: int | None) -> str:
+        """`task`, `task[item]`, `task@route`."""
+        route = self.state.runs[node, run].route
+        return node + ("" if item is None else f"[{item}]") + (f"@{route}" if route else "")
+
+    # -- what goes on by itself --------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Go on until nothing can happen any more except through held actions and open inquiries."""
+        while self.fire_timers() or self.end_free():
+            pass
+        self.check_fold()
+
+    def fire_timers(self) -> bool:
+        """Let the earliest delay be over; deadlines never come by themselves."""
+        due = sorted(
+            (at, timer)
+            for timer, at in self.timers.items()
+            if timer in self.state.timers and self.state.timers[timer].purpose in AT_ONCE
+        )
+        if not due:
+            return False
+        at, timer = due[0]
+        del self.timers[timer]
+        self.now = max(self.now, at)
+        self.say(tell.TimerFired(now=self.now, id=timer))
+        return True
+
+    def end_free(self) -> bool:
+        """End the actions whose turn it is."""
+        free = [work for work in self.in_flight if work.task not in self.hold]
+        for work in self.pick(free) if free else ():
+            self.end(work)
+        return bool(free)
+
+    def end(self, work: InFlight) -> None:
+        """End one action as its mock says."""
+        self.in_flight.remove(work)
+        command = work.command
+        answer = self.mocks.next(command.node, self.state.runs[command.node, command.run].route, command.item)
+        if answer.status == "pending":
+            raise HarnessError(f"{work.label} is no inquiry but its mock is pending")
+        self.now += timedelta(seconds=1)
+        if isinstance(command, do.StartChild):
+            self.say(tell.ChildEnded(now=self.now, child_id=command.child_id, **ending(answer, command.node, 1)))
+        else:
+            self.say(
+                tell.AttemptEnded(
+                    now=self.now,
+                    node=command.node,
+                    run=command.run,
+                    item=command.item,
+                    attempt=command.attempt,
+                    **ending(answer, command.node, command.attempt),
+                )
+            )
+
+    def check_fold(self) -> None:
+        """The state folded from the stored rows equals the live one."""
+        folded = fold(self.graph, [load_events(row) for row in self.rows])
+        wrong = different(picture(self.state), picture(folded))
+        if wrong:
+            raise HarnessError("the folded state differs: " + "; ".join(wrong))
+
+    # -- what the script asks for ------------------------------------------------------------------------------------
+
+    def complete(self, argument: Any) -> None:
+        """A held action ends."""
+        wanted = argument if isinstance(argument, dict) else {"task": argument}
+        for work in self.in_flight:
+            command = work.command
+            route = self.state.runs[command.node, command.run].route
+            if (
+                command.node == wanted["task"]
+                and wanted.get("item") in (None, command.item)
+                and wanted.get("route", route) == route
+            ):
+                return self.end(work)
+        raise HarnessError(f"nothing in flight for complete {argument!r}")
+
+    def respond(self, argument: Any) -> None:
+        """An open inquiry is answered, or runs out of time; a paused workflow is resumed."""
+        wanted = argument if isinstance(argument, dict) else {"task": argument}
+        for inquiry in self.waiting:
+            route = self.state.runs[inquiry.node, inquiry.run].route
+            if inquiry.node == wanted["task"] and wanted.get("route", route) == route:
+                break
+        else:
+            raise HarnessError(f"no open inquiry for respond {argument!r}")
+        self.waiting.remove(inquiry)
+        self.now += timedelta(seconds=1)
+        answer = self.mocks.next(inquiry.node, route, inquiry.item)
+        place = {"now": self.now, "node": inquiry.node, "run": inquiry.run, "item": inquiry.item}
+        if answer.status == "succeeded":
+            self.say(tell.InquiryAnswered(**place, response=answer.result))
+        else:
+            self.say(tell.InquiryExpired(**place))
+        if self.state.phase is Phase.PAUSED:
+            self.say(tell.ResumeRequested(now=self.now))
+
+    def request(self, verb: str) -> None:
+        """Pause, resume or cancel; a refusal is noted."""
+        kinds = {"pause": tell.PauseRequested, "resume": tell.ResumeRequested, "cancel": tell.CancelRequested}
+        if not self.say(kinds[verb](now=self.now)):
+            self.refused.append(verb)
+
+    def rerun(self, argument: Any) -> None:
+        """Run the ended execution again: a new one that takes over what is not repeated."""
+        tasks = (argument or {}).get("tasks")
+        reuse = plan(self.state, tasks, self.graph)
+        if isinstance(reuse, str):
+            self.refused.append("rerun")
+        else:
+            self.begin(reuse)
+
+
+def ending(answer: Answer, node: str, attempt: int) -> dict[str, Any]:
+    """The fields of an ending."""
+    failure = None
+    if answer.status != "succeeded":
+        message = f"mocked as {answer.status}"
+        failure = Failure(type=ERRORS[answer.status], message=message, node=node, attempt=attempt)
+    return {"outcome": OUTCOMES[answer.status], "output": answer.result, "failure": failure}

@@ -1,0 +1,112 @@
+"""What a world has come to, in the words of the scenario format."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.engine.events import Troubled
+from services.engine.graph import Command, Graph
+from services.engine.state import Run, State
+from services.engine.statuses import Outcome, Phase
+from tests.scenarios.world import World
+
+PHASES: Mapping[Phase, str] = {
+    Phase.PENDING: "requested",
+    Phase.RUNNING: "running",
+    Phase.PAUSING: "pausing",
+    Phase.PAUSED: "paused",
+    Phase.CANCELLING: "canceling",
+    Phase.FAILING: "failed",
+    Phase.COMPLETED: "succeeded",
+    Phase.FAILED: "failed",
+    Phase.CANCELLED: "canceled",
+}
+OUTCOMES: Mapping[Outcome | None, str] = {
+    None: "running",
+    Outcome.COMPLETED: "succeeded",
+    Outcome.FAILED: "failed",
+    Outcome.TIMED_OUT: "failed",
+    Outcome.CANCELLED: "canceled",
+    Outcome.SKIPPED: "skipped",
+}
+COMMANDS = {Command.END: "continue", Command.NOOP: "noop", Command.FAIL: "fail"}
+UNPLACED = {"fail_command"}
+"""Troubles that the format lists without a task."""
+
+
+def checkpoint(world: World) -> dict[str, Any]:
+    """Status, held actions in flight and open inquiries."""
+    return {
+        "status": PHASES[world.state.phase],
+        "running": [work.label for work in world.in_flight],
+        "waiting": [world.label(one.node, one.run, one.item) for one in world.waiting],
+    }
+
+
+def outcome(world: World) -> dict[str, Any]:
+    """Everything a scenario may expect at its end."""
+    return {
+        "status": PHASES[world.state.phase],
+        "output": world.state.output or None,
+        "tasks": [task for state in world.states for task in tasks(state)],
+        "transitions": [pair for state in world.states for pair in transitions(state)],
+        "engine_commands": [pair for state in world.states for pair in engine_commands(world.graph, state)],
+        "actions": world.actions,
+        "errors": errors(world),
+        "refused": world.refused,
+        "left_open": [world.label(one.node, one.run, one.item) for one in world.waiting],
+    }
+
+
+def own_runs(state: State) -> list[Run]:
+    """The runs of this execution, without those it took over."""
+    return [run for run in state.runs.values() if not run.reused]
+
+
+def tasks(state: State) -> Iterator[dict[str, Any]]:
+    """One entry for each run of a task."""
+    for run in own_runs(state):
+        yield {"task": run.node, "route": run.route or None, "status": OUTCOMES[run.outcome]}
+
+
+def transitions(state: State) -> Iterator[str]:
+    """`a -> b` for each run that started, also, because of another."""
+    for run in own_runs(state):
+        yield from dict.fromkeys(f"{node} -> {run.node}" for node, _ in run.inbound)
+
+
+def engine_commands(graph: Graph, state: State) -> Iterator[str]:
+    """`a -> noop / continue / fail` for each transition that fired into one."""
+    for run in own_runs(state):
+        for fired in run.fired:
+            for target in targets(graph, fired.transition):
+                if target in COMMANDS.values():
+                    yield f"{run.node} -> {target}"
+
+
+def targets(graph: Graph, transition: str) -> list[str]:
+    """Where a transition leads, commands by their name in the format."""
+    node, _, index = transition.rpartition(":")
+    edges = graph.nodes[node].next[int(index)].edges
+    return [COMMANDS.get(edge.target, edge.target) for edge in edges]
+
+
+def errors(world: World) -> list[dict[str, Any]]:
+    """What went wrong; a re-run forgets what went wrong in the tasks that it repeats."""
+    found: list[tuple[str | None, dict[str, Any]]] = []
+    for state in world.states:
+        again = {run.node for run in own_runs(state)}
+        found = [entry for entry in found if entry[0] is not None and entry[0] not in again]
+        found += [
+            (trouble.failure.node, entry) for trouble in state.troubles for entry in entries(world.graph, trouble)
+        ]
+    return [entry for _, entry in found]
+
+
+def entries(graph: Graph, trouble: Troubled) -> Iterator[dict[str, Any]]:
+    """One trouble, once for each target of the transition that it is about."""
+    task = None if trouble.kind in UNPLACED else trouble.failure.node
+    if trouble.transition is None:
+        yield {"kind": trouble.kind, "task": task}
+        return
+    for target in targets(graph, trouble.transition):
+        yield {"kind": trouble.kind, "task": task, "transition_to": target}
