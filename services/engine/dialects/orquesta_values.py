@@ -21,10 +21,6 @@ OUTCOMES = {
 """Conditions that need no evaluation."""
 
 
-YAQL = re.compile(r"<%.*?%>")
-JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
-
-
 class Values:
     """Compiles values and collects what is wrong with them."""
 
@@ -33,23 +29,13 @@ class Values:
 
     def compile(self, path: str, value: Any, *, secrets: bool = False) -> Template:
         """A value of the property at `path`; one with problems is reported and becomes null."""
-        mixed = [text for text in texts(value) if YAQL.search(text) and JINJA.search(text)]
-        for text in mixed:
-            message = "YAQL and Jinja cannot be used in the same text."
-            self.findings.error("mixed_expression_types", message, path=path, task=task_of(path), subject=text)
         try:
-            return (
-                self.literal(None)
-                if mixed
-                else compile_template(value, lang="orquesta", text="python", secrets=secrets)
-            )
+            return compile_template(value, lang="orquesta", text="python", secrets=secrets)
         except ExpressionError as error:
             for problem in error.problems:
                 expression = problem.expression
                 message = f"{problem.message} in {expression}" if expression else problem.message
-                self.findings.error(
-                    "bad_expression", message, path=path, task=task_of(path), subject=expression or None
-                )
+                self.findings.error(problem.code, message, path=path, task=task_of(path), subject=expression or None)
             return self.literal(None)
 
     def literal(self, value: Any) -> Template:
