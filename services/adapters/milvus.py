@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from models.run_facts import RunFilter, Visible
 from services.errors import FeatureNotInstalled, Unavailable
-from services.history.vectors import Entry, Hit, RunFilter, Visible
+from services.history.vectors import Entry, Hit
 
 NONE = ""  # Milvus keeps no NULL in a filtered field: no workflow is the empty text, no community is 0
 TEXT_BYTES = {"wpk_id": 2048, "run_id": 2048, "status": 16, "source": 16, "workflow_id": 36, "model": 256}

@@ -105,7 +105,6 @@ class Stored:
     duration_ms: int | None
     created_at: datetime
     error: str | None
-    has_outputs: bool = False
 
 
 def merge(stored: Stored, run: Run) -> Stored:

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from services.history.vectors import Entry, Hit, RunFilter, Visible
+from models.run_facts import RunFilter, Visible
+from services.history.vectors import Entry, Hit
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,38 +1,14 @@
-"""What a store of embedded runs has to offer, and the filters that apply before it ranks anything. Pure."""
+"""What a store of embedded runs and an embedding service have to offer. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visible:
-    """Whose runs the caller may see.
-
-    A run of a registered workflow needs the view flag on it (`workflows`); any other run is visible to the members
-    of its community (`communities`) or, where it has none, to everybody with a key.
-    """
-
-    everything: bool = False
-    workflows: frozenset[UUID] = frozenset()
-    communities: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
-    """Which runs a list or a search is about; fields that are None do not restrict. `until` is exclusive."""
-
-    visible: Visible = field(default_factory=Visible)
-    wpk_id: str | None = None
-    status: str | None = None
-    source: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    min_duration_ms: int | None = None
+from models.run_facts import RunFilter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

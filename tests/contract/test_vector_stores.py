@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 
+from models.run_facts import RunFilter, Visible
 from services.adapters.milvus import MilvusStore
 from services.history.vector_index import VectorIndex
-from services.history.vectors import Entry, RunFilter, Visible
+from services.history.vectors import Entry
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ALL = Visible(everything=True)

@@ -5,9 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from models.run_facts import RunFilter, Visible
 from services.adapters.milvus import CollectionMismatch, MilvusStore, expression
 from services.errors import Unavailable
-from services.history.vectors import Entry, RunFilter, Visible
+from services.history.vectors import Entry
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ALL = Visible(everything=True)

@@ -1,0 +1,109 @@
+"""The run history: every run of every runner, logged once, listed at constant cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from models.dal import Round
+from models.records import uuid7
+from models.run_writer import PostgresRunWriter, SqliteRunWriter
+from services.history.log_round import Logged, Report, drive, drive_async, log_round
+from services.history.record import Run
+
+ROUND = 64
+"""Requests whose runs share one transaction, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The registered workflow a run belongs to."""
+
+    workflow_id: UUID
+    version: str
+    community_id: int | None
+
+
+class Lane(Protocol):
+    """A grouped writer of the data layer."""
+
+    async def submit(self, member: Sequence[Report]) -> list[Logged]:
+        """Write the reports of one request together with everybody else's."""
+
+
+class RunLog:
+    """Writes run reports, in rounds shared by everybody who waits."""
+
+    def __init__(self, db: Any, now: Callable[[], datetime]) -> None:
+        """`now` is the clock; `db` an open AsyncDAL."""
+        self._now = now
+        self._lane: Lane = db.grouped(sqlite=_sqlite_round, postgres=_postgres_round, limit=ROUND)
+
+    async def log(
+        self, runs: Sequence[Run], *, source: str, target: Target | None = None, community_id: int | None = None
+    ) -> list[Logged]:
+        """Log runs of one target; on return they are durable. `community_id` is where runs without a target belong."""
+        reports = [self.report(run, source=source, target=target, community_id=community_id) for run in runs]
+        return await self.submit(reports)
+
+    def report(self, run: Run, *, source: str, target: Target | None = None, community_id: int | None = None) -> Report:
+        """A run with what the server knows of it."""
+        return Report(
+            id=uuid7(),
+            run=run,
+            source=source,
+            received_at=self._now(),
+            community_id=target.community_id if target else community_id,
+            workflow_id=target.workflow_id if target else None,
+            workflow_version=target.version if target else None,
+        )
+
+    async def submit(self, reports: Sequence[Report]) -> list[Logged]:
+        """Log reports; on return they are durable."""
+        return await self._lane.submit(reports) if reports else []
+
+
+def _sqlite_round(round_: Round, members: Sequence[Sequence[Report]]) -> list[list[Logged]]:
+    reports = [report for member in members for report in member]
+    return _dealt(members, drive(log_round(reports), SqliteRunWriter(round_)))
+
+
+async def _postgres_round(connection: Any, members: Sequence[Sequence[Report]]) -> list[list[Logged]]:
+    reports = [report for member in members for report in member]
+    return _dealt(members, await drive_async(log_round(reports), PostgresRunWriter(connection)))
+
+
+def _dealt(members: Sequence[Sequence[Report]], logged: Sequence[Logged]) -> list[list[Logged]]:
+    """Every member's share of the answers."""
+    rest = iter(logged)
+    return [[next(rest) for _ in member] for member in members]
+
+
+Resolver = Callable[[str], Awaitable[Target | None]]
+
+
+class CachedTargets:
+    """Which registered workflow a package id names; asked of the registry at most every two seconds per id."""
+
+    TTL_S = 2.0
+    SIZE = 4_096
+
+    def __init__(self, resolve: Resolver) -> None:
+        self._resolve = resolve
+        self._known: dict[str, tuple[float, Target | None]] = {}
+
+    async def of(self, wpk_id: str) -> Target | None:
+        """The workflow, or None when no registered workflow has this id."""
+        at = asyncio.get_running_loop().time()
+        known = self._known.get(wpk_id)
+        if known is not None and at - known[0] < self.TTL_S:
+            return known[1]
+        target = await self._resolve(wpk_id)
+        if len(self._known) >= self.SIZE:
+            self._known.clear()
+        self._known[wpk_id] = (at, target)
+        return target
