@@ -11,6 +11,7 @@ from typing import Any
 
 from services.engine.dialects.orquesta import compile_orquesta
 from services.engine.graph import Graph
+from services.engine.inspect import inspect_graph
 from services.engine.problems import Findings, Problem, nearest
 
 MAX_TASKS = 2_000
@@ -21,6 +22,7 @@ MAX_VALUES = 200_000
 """Values of a definition, each counted as often as it is used; an alias that multiplies itself ends here."""
 
 FrontEnd = Callable[[Mapping[str, Any], Findings], Graph | None]
+"""May give a graph although there are findings, so that inspection can add to them."""
 
 FRONT_ENDS: Mapping[str, FrontEnd] = {"orquesta": compile_orquesta}
 DIALECTS = ("native", "orquesta", "nodes", "wpk")
@@ -69,7 +71,19 @@ def compile_with(dialect: str, document: Mapping[str, Any], findings: Findings, 
         )
         findings.error("unknown_dialect", message, path="dialect", subject=dialect, hint=nearest(dialect, DIALECTS))
         return None
-    return front_end(document, findings)
+    graph = front_end(document, findings)
+    if graph is not None:
+        inspect_graph(graph, findings, place=place_in(document))
+    return graph
+
+
+def place_in(document: Mapping[str, Any]) -> Callable[[str], str]:
+    """Where a task stands in the document: `tasks[0]` in a list, `tasks.name` in a map."""
+    tasks = document.get("tasks")
+    entries = enumerate(tasks) if isinstance(tasks, list) else ()
+    places = {task["name"]: f"tasks[{index}]" for index, task in entries if isinstance(task, dict) and "name" in task}
+    section = "nodes" if "nodes" in document else "tasks"
+    return lambda name: places.get(name, f"{section}.{name}")
 
 
 def dialect_of(document: Mapping[str, Any]) -> str:
