@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +145,11 @@ class AsyncDAL:
     def compiled(self, build: Callable[..., Call[Any]]) -> Callable[..., Call[Any]]:
         """Trace a function that builds a call, once; afterwards calling it only binds.
 
-        Its arguments may be used as operands only: what the query looks like is decided here.
+        Its arguments may be used as operands only: what the query looks like is decided here. Those with a default
+        keep it.
         """
-        names = list(inspect.signature(build).parameters)
+        parameters = inspect.signature(build).parameters.values()
+        names = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
         made: list[tuple[Statement, str, int | None, float | None]] = []
 
         def call(*arguments: Any, **named: Any) -> Call[Any]:
@@ -245,12 +248,8 @@ def _traced(build: Callable[..., Call[Any]], names: list[str]) -> tuple[Statemen
     if isinstance(call, WatchedCall):
         call.used = True
     sources = [names.index(value.name) if type(value) is Param else Const(value) for value in call.values]
-    statement = Statement(
-        original.sql,
-        tuple([(sources[source] if type(source) is int else source, encode) for source, encode in original.binds]),
-        write=original.write,
-        fetch=original.fetch,
-        want=original.want,
+    statement = copy(original)
+    statement.binds = tuple(
+        [(sources[source] if type(source) is int else source, encode) for source, encode in original.binds]
     )
-    statement.names, statement.nest, statement.decoders = original.names, original.nest, original.decoders
     return statement, call.want, call.expected, call.deadline_s

@@ -19,7 +19,7 @@ from models.dal.postgres_group import GroupFunction, PostgresLane
 from models.dal.postgres_pool import GRACE_S, Connection, Pool, connect
 from models.dal.url import PostgresUrl
 
-ATTEMPTS = 5
+ATTEMPTS = 8
 COLUMNS = (
     "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = current_schema()"
 )
@@ -83,7 +83,7 @@ class Postgres:
             except DRIVER_ERRORS as error:
                 if attempt + 1 == ATTEMPTS or not is_worth_repeating(error):
                     raise translate(error) from error
-            await asyncio.sleep(0.005 * 2**attempt * (1 + random.random()))  # noqa: S311 - only to part two rivals
+            await asyncio.sleep(0.02 * 2**attempt * random.random())  # noqa: S311 - only to part two rivals
         raise AssertionError("unreachable")
 
     async def _once(self, ops: Sequence[Op], *, write: bool, deadline_s: float | None) -> list[Answer]:

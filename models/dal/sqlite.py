@@ -79,13 +79,14 @@ class Sqlite:
         """Finish what was asked for, then end the threads."""
         if self._watch is not None:
             self._watch.cancel()
-        lanes = [*self._readers, *([self._writer] if self._writer else [])]
+        readers, writers = self._readers, [self._writer] if self._writer else []
         self._readers, self._writer = [], None
-        for lane in lanes:
-            with contextlib.suppress(Unavailable):
-                lane.inbox.put(Stop())
-        if lanes:
-            await asyncio.to_thread(_join, lanes, BUSY_TIMEOUT_S + self._options.statement_timeout_s)
+        for lanes in (readers, writers):  # the writer is last: it folds the WAL back into the file
+            for lane in lanes:
+                with contextlib.suppress(Unavailable):
+                    lane.inbox.put(Stop())
+            if lanes:
+                await asyncio.to_thread(_join, lanes, BUSY_TIMEOUT_S + self._options.statement_timeout_s)
 
     # ------------------------------------------------------------ statements
 

@@ -76,7 +76,7 @@ class Inbox:
 
     def close(self, reason: str) -> None:
         """Fail everything inside and everything to come."""
-        self._reason = reason
+        self._reason = self._reason or reason
         self._fail_rest()
 
     def _fail_rest(self) -> None:

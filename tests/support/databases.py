@@ -1,4 +1,8 @@
-"""A fresh, migrated database per test, copied from a template that is migrated once."""
+"""A fresh, migrated database per test.
+
+SQLite: a copy of a file that was migrated once. PostgreSQL: a copy of a template, or one that an earlier test has
+finished with and whose tables were not altered: emptied, it is as good as new and ten times as fast.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,40 @@ from tests.support.postgres_cluster import PostgresCluster
 ROOT = Path(__file__).parents[2]
 
 
+FINGERPRINT = """
+SELECT md5(string_agg(line, '|' ORDER BY line)) FROM (
+    SELECT format('%s.%s %s %s %s', c.relname, a.attname, a.atttypid, a.attnotnull, a.attisdropped) AS line
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT md5(prosrc) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT tgname FROM pg_trigger
+    UNION ALL SELECT format('%s %s', version, sha256) FROM schema_migration
+    UNION ALL SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg!_%' ESCAPE '!'
+    UNION ALL SELECT array_to_string(setconfig, ',') FROM pg_db_role_setting
+) lines
+"""
+EMPTY = """
+DO $$ DECLARE name text; BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR name IN SELECT oid::regclass FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'schema_migration'
+    LOOP EXECUTE 'DELETE FROM ' || name; END LOOP;
+    FOR name IN SELECT oid::regclass FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace
+    LOOP EXECUTE 'ALTER SEQUENCE ' || name || ' RESTART'; END LOOP;
+END $$
+"""
+
+
 class Databases:
     """Makes databases of both kinds; `close` removes what is left."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._templates: dict[tuple[str, Path | None], str] = {}
+        self._fingerprints: dict[Path, str] = {}
+        self._used: dict[str, Path] = {}  # PostgreSQL databases made from a template
+        self._free: list[tuple[str, Path]] = []
         self._server: _Server | None = None
 
     def create(self, engine: str, migrations: Path | None = ROOT / "migrations") -> str:
@@ -41,15 +73,23 @@ class Databases:
             path = "/" + url.partition(":////")[2]
             for suffix in ("", "-wal", "-shm"):
                 Path(path + suffix).unlink(missing_ok=True)
+            return
+        name = url.rpartition("/")[2].partition("?")[0]
+        if name in self._used:
+            self._free.append((name, self._used.pop(name)))
         else:
-            self.server.execute(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)')
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self.server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def close(self) -> None:
         """Remove the templates and stop the server."""
         if self._server is not None:
-            for (engine, _), name in self._templates.items():
-                if engine == "postgres":
-                    self._server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            if self._server.cluster is None:  # somebody else's server: leave nothing behind
+                templates = [name for (engine, _), name in self._templates.items() if engine == "postgres"]
+                for name in [*templates, *self._used, *(name for name, _ in self._free)]:
+                    self._forget(name)
             self._server.close()
 
     @property
@@ -79,9 +119,31 @@ class Databases:
                 self.server.execute(f'CREATE DATABASE "{made}"')
                 self._templates[key] = made
                 self.server.do(lambda: _migrate(self.server.dsn(made), migrations))
+                self._fingerprints[migrations] = self.server.do(lambda: _reset(self.server.dsn(made)))
             template = self._templates[key]
+            cleaned = self._reuse(migrations)
+            if cleaned is not None:
+                self._used[cleaned] = migrations
+                return self.server.dsn(cleaned)
+            self._used[name] = migrations
         self.server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.server.dsn(name)
+
+    def _reuse(self, migrations: Path) -> str | None:
+        """A database that an earlier test has finished with, emptied; None when there is none as good as new."""
+        for candidate in [entry for entry in self._free if entry[1] == migrations]:
+            self._free.remove(candidate)
+            if self._emptied(candidate[0]) == self._fingerprints[migrations]:
+                return candidate[0]
+            self._forget(candidate[0])
+        return None
+
+    def _emptied(self, name: str) -> str:
+        self.server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        try:
+            return str(self.server.do(lambda: _reset(self.server.dsn(name))))
+        except asyncpg.PostgresError:
+            return "it cannot be emptied"
 
 
 class _Server:
@@ -122,6 +184,16 @@ class _Server:
 async def _migrate(url: str, migrations: Path) -> None:
     async with AsyncDAL(url) as db:
         await db.migrate(migrations)
+
+
+async def _reset(dsn: str) -> str:
+    """Delete every row; what the database looks like then."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(EMPTY)
+        return str(await connection.fetchval(FINGERPRINT))
+    finally:
+        await connection.close()
 
 
 def _in_thread(work: Callable[[], Any]) -> None:
