@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 from services.engine.expressions_errors import ExpressionError
 from services.engine.expressions_filters import FILTERS, PURE_FUNCTIONS
@@ -62,10 +62,10 @@ class WorkerText:
 
 def read_blocks(tree: nodes.Template, source: str, *, whole: bool, style: TextStyle) -> WorkerText:
     """Collect what a text for the worker reads; raises ExpressionError for what the worker has not either."""
-    declared = meta.find_undeclared_variables(tree)
-    visitor = _Visitor(declared)
-    if "secrets" in declared:
+    loaded, stored = _names_in(tree)
+    if "secrets" in loaded:
         raise ExpressionError("a secret can only be a whole value or a part of a text, nothing can be computed from it")
+    visitor = _Visitor(loaded - stored)
     visitor.visit(tree, guarded=False)
     return WorkerText(
         source=source,
@@ -73,8 +73,24 @@ def read_blocks(tree: nodes.Template, source: str, *, whole: bool, style: TextSt
         style=style,
         reads=visitor.reads,
         calls=tuple(sorted(visitor.needed, key=repr)),
-        roots=_roots(visitor.reads),
+        roots={**dict.fromkeys(sorted(loaded & stored)), **_roots(visitor.reads)},
     )
+
+
+def _names_in(tree: nodes.Template) -> tuple[set[str], set[str]]:
+    """The names that are read, and those that the text itself gives a value to.
+
+    Jinja's own `meta` is not asked: it generates code and runs constant parts while doing so.
+    """
+    loaded: set[str] = set()
+    stored: set[str] = set()
+    for name in tree.find_all(nodes.Name):
+        (loaded if name.ctx == "load" else stored).add(name.name)
+    for macro in tree.find_all((nodes.Macro, nodes.CallBlock)):
+        stored |= {getattr(macro, "name", "caller"), "caller", "varargs", "kwargs"}
+    if tree.find(nodes.For) is not None:
+        stored.add("loop")
+    return loaded, stored
 
 
 def _outcome(scope: Scope, name: str, args: tuple[Any, ...]) -> dict[str, Any]:

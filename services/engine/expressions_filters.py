@@ -12,7 +12,16 @@ from services.engine.expressions_errors import ExpressionError
 from services.engine.expressions_regex import regex_findall, regex_match, regex_replace, regex_search
 from services.engine.expressions_scalars import SCALAR_FILTERS, SCALAR_METHODS, the_text
 from services.engine.expressions_scope import Scope
-from services.engine.expressions_values import MAX_TEXT, bounded_text, dump_json, is_list, is_mapping, kind_of, plain
+from services.engine.expressions_values import (
+    MAX_TEXT,
+    bounded_text,
+    dump_json,
+    is_list,
+    is_mapping,
+    json_text,
+    kind_of,
+    plain,
+)
 
 Filter = Callable[..., Any]
 
@@ -324,6 +333,8 @@ FILTERS: Mapping[str, Filter] = {
     "regex_replace": regex_replace,
     "regex_findall": regex_findall,
     "zip": make_zip,
+    "string": texted(json_text),
+    "join": joined(json_text),
 }
 
 TESTS: Mapping[str, Filter] = {

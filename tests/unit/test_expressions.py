@@ -328,3 +328,18 @@ def test_secrets_are_taken_out_of_a_value_and_put_back():
 def test_nothing_is_computed_from_a_secret(source: str):
     with pytest.raises(ExpressionError):
         compile_template(source, secrets=True)
+
+
+def test_compiling_runs_no_part_of_a_template(monkeypatch: pytest.MonkeyPatch):
+    def run(*args: object, **kwargs: object) -> None:
+        raise AssertionError("Jinja generated code in this process")
+
+    monkeypatch.setattr("jinja2.compiler.CodeGenerator.__init__", run)
+
+    assert compile_template("{% set x = 'a' | center(10 ** 9) %}{{ x }}{{ 'b'.ljust(5) }}").safe is False
+
+
+def test_names_that_a_text_sets_itself_are_not_read_from_outside():
+    template = compile_template("{% set x = vars.y %}{% macro m(a) %}{{ a }}{{ x }}{% endmacro %}{{ m(1) }}{{ loop }}")
+
+    assert template.free_names == {("vars", "y"), ("loop",)}
