@@ -275,6 +275,7 @@ HISTORY: dict[str, Columns] = {
         Field("n", "bigint"),
         Field("run", "uuid", notnull=True),
         Field("text", "text", notnull=True),
+        Field("counted", "string"),  # day/status/bucket under which its duration is in the percentiles
     ),
     "run_embedding": (
         Field("run", "uuid", notnull=True),  # workflow_runs.id

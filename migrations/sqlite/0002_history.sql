@@ -9,7 +9,8 @@ CREATE TABLE run_count (
 CREATE TABLE run_document (
     n INTEGER PRIMARY KEY,
     run TEXT NOT NULL,
-    text TEXT NOT NULL
+    text TEXT NOT NULL,
+    counted TEXT
 ) STRICT;
 
 CREATE UNIQUE INDEX run_document_run ON run_document (run);

@@ -1,26 +1,21 @@
 """One round of run reports: which are new, which change a known run, what that does to the counters.
 
-The round is written once, as a conversation with a writer: it yields a call (method, arguments) and is sent the
-answer. `drive` has it with SQLite's writer on its thread, `drive_async` with PostgreSQL.
+The round is a conversation (`services.history.conversation`) with a run writer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from models.run_facts import KnownRun, RunKey, RunRow, Tally
-from models.run_writer import PostgresRunWriter, SqliteRunWriter
+from services.history.conversation import Conversation
 from services.history.record import RANK, Run, Stored, merge
 
 INDEX = "index"
 """The outbox's work for a run that has ended: keyword index, percentiles, embedding."""
-
-Step = tuple[Any, ...]
-Conversation = Generator[Step, Any, list["Logged"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +66,7 @@ class Logged:
     new: bool
 
 
-def log_round(reports: Sequence[Report]) -> Conversation:
+def log_round(reports: Sequence[Report]) -> Conversation[list[Logged]]:
     """Log every report; later reports of one run see what earlier ones of the same round did."""
     firsts: dict[RunKey, Report] = {}
     for report in reports:
@@ -97,7 +92,7 @@ def log_round(reports: Sequence[Report]) -> Conversation:
     ]
 
 
-def _again(reports: Sequence[Report], tally: Tally) -> Generator[Step, Any, dict[RunKey, KnownRun]]:
+def _again(reports: Sequence[Report], tally: Tally) -> Conversation[dict[RunKey, KnownRun]]:
     """Further reports of known runs, in order."""
     if not reports:
         return {}
@@ -157,25 +152,3 @@ def _waves(rows: Sequence[RunRow]) -> list[list[RunRow]]:
         seen.add(row.id)
         waves[-1].append(row)
     return waves
-
-
-def drive(conversation: Conversation, writer: SqliteRunWriter) -> list[Logged]:
-    """Have the conversation with SQLite's writer."""
-    try:
-        step = next(conversation)
-        while True:
-            step = conversation.send(getattr(writer, step[0])(*step[1:]))
-    except StopIteration as end:
-        logged: list[Logged] = end.value
-        return logged
-
-
-async def drive_async(conversation: Conversation, writer: PostgresRunWriter) -> list[Logged]:
-    """Have the conversation with PostgreSQL."""
-    try:
-        step = next(conversation)
-        while True:
-            step = conversation.send(await getattr(writer, step[0])(*step[1:]))
-    except StopIteration as end:
-        logged: list[Logged] = end.value
-        return logged

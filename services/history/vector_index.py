@@ -76,6 +76,13 @@ class VectorIndex:
                 self._columns["community"][row] = NOBODY
                 self._columns["workflow"][row] = NOBODY
 
+    def keep_newest(self, count: int) -> None:
+        """Forget the oldest runs until `count` are left."""
+        if len(self) > count:
+            created = self._columns["created_ms"]
+            oldest = sorted(self._rows, key=lambda run: int(created[self._rows[run]]))
+            self.remove(oldest[: len(self) - count])
+
     def search(self, vector: Sequence[float], runs: RunFilter, k: int) -> list[Hit]:
         """The `k` nearest runs that the filter admits, best first."""
         np, size = self._np, len(self._ids)

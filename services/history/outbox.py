@@ -1,0 +1,175 @@
+"""The work behind the run history: indexing ended runs, embedding their text. Delivered at least once, settled once.
+
+A dead, slow or confused embedding service costs time and never a run: tasks are tried again with growing pauses and
+put aside as dead after `GIVE_UP` attempts, where `GET /api/v1/outbox` shows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from models import embeddings, outbox
+from models.dal import DatabaseError, Round
+from models.embeddings import Embedding, Text
+from models.index_writer import PostgresIndexWriter, SqliteIndexWriter
+from models.outbox import Task
+from models.run_writer import PostgresRunWriter, SqliteRunWriter
+from services.errors import MillraceError
+from services.history.conversation import drive, drive_async
+from services.history.database_vectors import entry
+from services.history.index_round import EMBED, index_round
+from services.history.log_round import INDEX
+from services.history.vectors import Embedder, EmbeddingFailed, VectorStore
+
+log = logging.getLogger("millrace.history")
+
+LEASE = timedelta(seconds=120)
+GIVE_UP = 12
+BATCH = 64
+IDLE_S = 0.5
+LONGEST_PAUSE_S = 600.0
+Now = Callable[[], datetime]
+
+
+class Indexer:
+    """Indexes ended runs."""
+
+    def __init__(self, db: Any, now: Now, *, embed: bool) -> None:
+        """`embed`: whether texts shall be embedded afterwards."""
+        self._db, self._now, self._embed = db, now, embed
+        self._lane = db.grouped(sqlite=self._sqlite, postgres=self._postgres, limit=4)
+
+    async def work(self) -> int:
+        """Index what is due, at most one batch; how many runs that were."""
+        now = self._now()
+        tasks = await outbox.claim(self._db, INDEX, now=now, until=now + LEASE, count=BATCH)
+        if not tasks:
+            return 0
+        try:
+            await self._lane.submit(tasks)
+        except DatabaseError as error:
+            if len(tasks) == 1:
+                await _retry(self._db, tasks, error, now)
+            else:
+                await self._one_by_one(tasks)
+        return len(tasks)
+
+    async def _one_by_one(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            try:
+                await self._lane.submit([task])
+            except DatabaseError as error:
+                await _retry(self._db, [task], error, self._now())
+
+    def _sqlite(self, round_: Round, members: Sequence[Sequence[Task]]) -> list[list[UUID]]:
+        writers = SqliteIndexWriter(round_), SqliteRunWriter(round_)
+        return [drive(self._conversation(tasks), *writers) for tasks in members]
+
+    async def _postgres(self, connection: Any, members: Sequence[Sequence[Task]]) -> list[list[UUID]]:
+        writers = PostgresIndexWriter(connection), PostgresRunWriter(connection)
+        return [await drive_async(self._conversation(tasks), *writers) for tasks in members]
+
+    def _conversation(self, tasks: Sequence[Task]) -> Any:
+        return index_round(tasks, now=self._now(), embed=self._embed)
+
+
+class Embeddings:
+    """Embeds the texts of runs and keeps the vectors."""
+
+    def __init__(self, db: Any, embedder: Embedder, store: VectorStore, now: Now) -> None:
+        self._db, self._embedder, self._store, self._now = db, embedder, store, now
+
+    async def work(self) -> int:
+        """Embed what is due, at most one batch; how many runs that were."""
+        now = self._now()
+        tasks = await outbox.claim(self._db, EMBED, now=now, until=now + LEASE, count=BATCH)
+        if tasks:
+            await self._try(tasks)
+        return len(tasks)
+
+    async def adopt_model(self) -> int:
+        """Ask for the embedding of runs that have a vector of another model, a page at a time; how many."""
+        runs = await embeddings.of_other_models(self._db, self._embedder.model, count=1_000)
+        waiting = await outbox.backlog(self._db, EMBED)
+        if not runs or waiting.waiting:
+            return 0
+        await outbox.enqueue(self._db, EMBED, runs, now=self._now())
+        return len(runs)
+
+    async def _try(self, tasks: Sequence[Task]) -> None:
+        try:
+            await self._embed(tasks)
+        except EmbeddingFailed as error:
+            if error.permanent and len(tasks) > 1:
+                for task in tasks:  # one text is to blame: each alone
+                    await self._try([task])
+            else:
+                await _retry(self._db, tasks, error, self._now())
+        except (MillraceError, DatabaseError) as error:
+            await _retry(self._db, tasks, error, self._now())
+
+    async def _embed(self, tasks: Sequence[Task]) -> None:
+        texts = await embeddings.texts(self._db, [task.subject for task in tasks])
+        model, now = self._embedder.model, self._now()
+        fresh = [text for text in texts if text.text and (text.model, text.text_hash) != (model, _hash(text.text))]
+        vectors = dict(
+            zip((text.id for text in fresh), await self._embedder.embed([t.text or "" for t in fresh]), strict=True)
+            if fresh
+            else ()
+        )
+        kept = [self._embedding(text, vectors.get(text.id), now) for text in texts if text.text]
+        await self._store_all(texts, kept)
+        if kept:
+            await self._db.batch(*(embeddings.keep(self._db, embedding) for embedding in kept))
+        await outbox.settle(self._db, tasks)
+
+    def _embedding(self, text: Text, vector: Sequence[float] | None, now: datetime) -> Embedding:
+        import numpy as np
+
+        data = (text.vector or b"") if vector is None else np.asarray(vector, "<f4").tobytes()
+        return Embedding(
+            run=text.id, model=self._embedder.model, dims=len(data) // 4, vector=data,
+            text_hash=_hash(text.text or ""), created=now,
+        )  # fmt: skip
+
+    async def _store_all(self, texts: Sequence[Text], kept: Sequence[Embedding]) -> None:
+        by_run = {embedding.run: embedding for embedding in kept}
+        entries = [entry(replace(text, vector=by_run[text.id].vector)) for text in texts if text.id in by_run]
+        await self._store.upsert(self._embedder.model, entries)
+
+
+async def _retry(db: Any, tasks: Sequence[Task], error: Exception, now: datetime) -> None:
+    """Later again, or never: the pause doubles, the service's own wish is respected."""
+    reason = str(error) or type(error).__name__
+    permanent = isinstance(error, EmbeddingFailed) and error.permanent
+    for task in tasks:
+        if permanent or task.attempts + 1 >= GIVE_UP:
+            log.error("history.outbox.dead", extra={"subject": str(task.subject), "reason": reason})
+            await outbox.bury(db, [task], at=now, error=reason)
+            continue
+        wished = error.retry_after_s if isinstance(error, EmbeddingFailed) else None
+        pause = min(LONGEST_PAUSE_S, max(wished or 0.0, 2.0**task.attempts))
+        await outbox.postpone(db, [task], at=now + timedelta(seconds=pause), error=reason)
+
+
+async def keep_working(work: Callable[[], Any], *, idle_s: float = IDLE_S) -> None:
+    """Work as long as there is some, then look again every half second. Ends by cancellation only."""
+    while True:
+        try:
+            done = await work()
+        except DatabaseError:
+            log.warning("history.outbox.waiting", exc_info=True)
+            done = 0
+        if not done:
+            await asyncio.sleep(idle_s)
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
