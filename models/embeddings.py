@@ -49,7 +49,7 @@ _TEXTS = (
     " LEFT JOIN run_embedding m ON m.run = w.id WHERE w.id"
 )
 _CHANGED = (
-    f"SELECT {_FACTS.format(text='NULL')}, m.created AS changed FROM run_embedding m JOIN workflow_runs w ON w.id = m.run"  # noqa: S608
+    f"SELECT {_FACTS.format(text='NULL')}, m.created AS updated_at FROM run_embedding m JOIN workflow_runs w ON w.id = m.run"  # noqa: S608
     " WHERE m.model = :model AND m.dims = :dims AND (m.created, m.run) > (:at, :run)"
     " ORDER BY m.created, m.run LIMIT :count"
 )
@@ -59,7 +59,7 @@ async def texts(db: Any, ids: Sequence[UUID]) -> list[Text]:
     """The texts of these runs; runs that are gone are left out."""
     rows = await db.sql(
         pg=f"{_TEXTS} = ANY(:ids::uuid[])",
-        sqlite=f"{_TEXTS} IN (SELECT value FROM json_each(:ids))",
+        sqlite=f"{_TEXTS} IN (SELECT value FROM json_each(:ids))",  # noqa: S608 - declared names
         into=(db.workflow_runs, db.run_embedding),
         ids=list(ids),
     )
@@ -73,12 +73,12 @@ async def changed(
     at, run = after
     rows = await db.sql(
         _CHANGED,
-        into=(db.workflow_runs, db.run_embedding, db.insight_signals.created_at.clone(name="changed")),
+        into=(db.workflow_runs, db.run_embedding),
         model=model, dims=dims, at=at, run=run, count=count,
     )  # fmt: skip
     found = []
     for row in rows:
-        moment = row.pop("changed")
+        moment = row.pop("updated_at")
         found.append((Text(**row), (moment, row["id"])))
     return found
 

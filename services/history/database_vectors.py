@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from models import embeddings
@@ -82,7 +82,7 @@ def entry(text: embeddings.Text) -> Entry:
 
     return Entry(
         id=text.id,
-        vector=np.frombuffer(text.vector or b"", "<f4"),  # type: ignore[arg-type] - an array is a sequence of floats
+        vector=cast("Sequence[float]", np.frombuffer(text.vector or b"", "<f4")),
         wpk_id=text.wpk_id,
         run_id=text.run_id,
         status=text.status,
