@@ -1,4 +1,89 @@
-VENV ?= .venv
-test:
-	$(VENV)/bin/python -m pytest
-.PHONY: test
+# Everything a person or CI does here has one name. Needs Python >= 3.11 with the venv module, and make.
+
+PY     ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV   ?= .venv
+PORT   ?= 8070
+ARGS   ?=
+PYTHON := $(VENV)/bin/python
+CORE   := $(VENV)/.core
+DEV    := $(VENV)/.dev
+PIP    := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all:
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(CORE) ## start the server: migrates, loads the packs, prints an admin key once (PORT=8070)
+	PORT=$(PORT) exec $(PYTHON) -m cli serve $(ARGS)
+
+setup: $(DEV) ## install everything that tests and checks need into .venv
+
+test: $(DEV) ## the quick tests, on SQLite and on a real PostgreSQL
+	$(PYTHON) -m pytest -q -m "not crash and not e2e" $(ARGS)
+
+test-all: $(DEV) ## every test, also those that kill and restart processes
+	$(PYTHON) -m pytest -q $(ARGS)
+
+crash: $(DEV) ## the tests that kill, freeze and restart real processes
+	$(PYTHON) -m pytest -q -m crash $(ARGS)
+
+check: $(DEV) ## format, lint, types, imports, dead code, spelling, house limits
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/vulture
+	$(VENV)/bin/codespell
+	$(PYTHON) -m pytest -q tests/unit/test_house_limits.py
+
+format: $(DEV) ## let the formatter and the safe fixes of the linter change files
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+migrate: $(CORE) ## bring the database of this environment to the newest schema
+	$(PYTHON) -m cli migrate
+
+docs: $(DEV) ## write the generated pages of the reference
+	$(PYTHON) docs/build.py
+
+demo: $(CORE) ## start a server on a free port, run the example workflows, show what happened
+	$(PYTHON) -m bench.demo $(ARGS)
+
+bench: $(DEV) ## measure the workloads of docs/reference/benchmarks.md
+	$(PYTHON) -m bench $(ARGS)
+
+conformance: $(DEV) ## run the Orquesta scenarios against our engine
+	$(PYTHON) -m pytest -q tests/scenarios $(ARGS)
+
+nab: $(DEV) ## score the detectors on labelled series
+	$(PYTHON) -m bench.nab $(ARGS)
+
+soak: $(DEV) ## load a server for a long time and watch its memory and its answers
+	$(PYTHON) -m bench.soak $(ARGS)
+
+lock: pyproject.toml ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
+	uv pip compile pyproject.toml --all-extras --constraints requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate -q -o requirements-dev.lock
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+$(CORE): requirements.lock
+	$(call venv)
+	@$(PIP) -r requirements.lock || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(DEV): requirements.lock requirements-dev.lock
+	$(call venv)
+	@echo "Installing what tests and checks need (about a minute)"
+	@$(PIP) -r requirements-dev.lock || { rm -rf $(VENV); exit 1; }
+	@touch $(CORE) $@
+
+define venv
+	@test -n "$(PY)" || { echo 'Python 3.11 or newer is needed; none was found'; exit 1; }
+	@rm -rf $(VENV)
+	@$(PY) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); echo 'The venv module is missing: on Debian and Ubuntu run "apt install python3-venv"'; exit 1; }
+endef
+
+.PHONY: help run setup test test-all crash check format migrate docs demo bench conformance nab soak lock clean
+.DEFAULT_GOAL := help

@@ -2,70 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-from uuid import UUID
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import edge, errors, openapi, system
+from controllers import access, edge, errors, openapi, system
 from controllers.context import EXTENSION, EdgeRules, Services
+from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
+from models.schema import declare
+from services.access.accounts import Accounts
 from services.access.audit import AuditLog
-from services.access.authentication import Authentication, KeyRecord, utc_now
+from services.access.authentication import Authentication, utc_now
+from services.access.bootstrap import first_admin
+from services.access.key_service import KeyService
+from services.access.permission_service import PermissionService
 from services.access.ratelimit import RateLimiter
-from services.errors import Unavailable
+from services.access.record import AuditRecord
+from services.access.sealer import Sealer
+from services.access.store import DatabaseKeys
+from services.background import Background, Job
+from services.idempotency import Idempotency
 from services.metrics import Metrics
-from services.readiness import Readiness
+from services.readiness import Check, Readiness
 
-BLUEPRINTS = (system.blueprint,)
+log = logging.getLogger("millrace.app")
+
+ROOT = Path(__file__).parent
+BLUEPRINTS = (system.blueprint, access.blueprint)
 LARGE_BODIES = {"/langgraph/hooks/log_run": 16 * 1024 * 1024, "/api/v1/runs": 16 * 1024 * 1024}
+RECONNECT_S = 1.0
+MIN_FREE_BYTES = 64 * 1024 * 1024
+Announce = Callable[[str], None]
 
 
-def create_app(settings: Settings) -> Quart:
-    """The whole server as an ASGI app. Nothing is connected before it starts serving."""
+def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart:
+    """The whole server as an ASGI app. Nothing is connected before it starts serving.
+
+    `announce` is told, once, what only the operator may read: the first admin key.
+    """
     app = Quart("millrace", static_folder=None)
-    app.extensions[EXTENSION] = _services(settings)
+    here = build_services(settings)
+    app.extensions[EXTENSION] = here
     edge.install(app, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
-    errors.register(app)
+    errors.register(app, unavailable=(Unavailable,))
     openapi.install(app, version=VERSION)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+
+    @app.while_serving
+    async def lifetime() -> AsyncGenerator[None]:
+        async with _lifetime(settings, here, announce):
+            yield
+
     return app
+
+
+def build_services(settings: Settings) -> Services:
+    """Everything the controllers call, wired; nothing is running yet."""
+    db = open_database(settings)
+    metrics = Metrics()
+    audit = AuditLog(db, now=utc_now)
+    authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
+    here = Services(
+        rules=_rules(settings),
+        db=db,
+        authentication=authentication,
+        permission_service=PermissionService(db, audit=audit),
+        accounts=Accounts(db, audit=audit, authentication=authentication),
+        keys=KeyService(db, audit=audit, authentication=authentication, pepper=settings.key_pepper),
+        audit=audit,
+        record=AuditRecord(db),
+        sealer=Sealer(db, now=utc_now),
+        idempotency=Idempotency(db, now=utc_now),
+        background=Background(metrics),
+        limiter=RateLimiter(settings.rate_limit_per_minute),
+        metrics=metrics,
+        readiness=Readiness(),
+    )
+    _add_checks(here, settings)
+    here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
+    here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
+    return here
+
+
+def open_database(settings: Settings) -> AsyncDAL:
+    """The database of these settings with every table declared; not connected."""
+    url = settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db")
+    db: AsyncDAL = declare(AsyncDAL(url, Options(pool_size=settings.database_connections), on_fatal=_end))
+    return db
+
+
+def _end(error: BaseException) -> None:
+    """The database cannot be written any more: stop, so that whoever supervises us starts a new process."""
+    log.critical("the database cannot be written any more: %s", error)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _rules(settings: Settings) -> EdgeRules:
+    return EdgeRules(
+        version=VERSION,
+        public_reads=settings.public_reads,
+        max_body_bytes=settings.max_body_bytes,
+        trusted_proxies=settings.trusted_proxies,
+        database="postgres" if settings.postgres_dsn else "sqlite",
+        prometheus_url=settings.prom_url,
+    )
 
 
 def _large_bodies(settings: Settings) -> dict[str, int]:
     return {path: max(limit, settings.max_body_bytes) for path, limit in LARGE_BODIES.items()}
 
 
-def _services(settings: Settings) -> Services:
-    store = _NotConnected()
-    return Services(
-        rules=EdgeRules(
-            version=VERSION,
-            public_reads=settings.public_reads,
-            max_body_bytes=settings.max_body_bytes,
-            trusted_proxies=settings.trusted_proxies,
-            database="postgres" if settings.postgres_dsn else "sqlite",
-            prometheus_url=settings.prom_url,
-        ),
-        authentication=Authentication(store, pepper=settings.key_pepper),
-        audit=AuditLog(store, now=utc_now),
-        limiter=RateLimiter(settings.rate_limit_per_minute),
-        metrics=Metrics(),
-        readiness=Readiness(),
-    )
+# ---- the life of the server ----------------------------------------------------------------------------------------
 
 
-class _NotConnected:
-    """The state before a database is there: everything that needs one is refused."""
+@asynccontextmanager
+async def _lifetime(settings: Settings, here: Services, announce: Announce) -> AsyncIterator[None]:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    for note in settings.aliases_used:
+        log.info("settings: %s", note)
+    connected = asyncio.Event()
 
-    async def find_key(self, _key_hash: str) -> KeyRecord | None:
-        raise Unavailable("The database is not connected")
+    async def connect() -> None:
+        if await _connected(settings, here, announce):
+            connected.set()
 
-    async def touch_key(self, _key_id: UUID, **_times: datetime) -> None:
-        raise Unavailable("The database is not connected")
+    here.readiness.add("migrations", lambda: _migrated(connected))
+    try:
+        await connect()
+        if not connected.is_set():
+            here.background.add(Job(name="connect", work=connect, every_s=RECONNECT_S, until=connected.is_set))
+        async with here.background.running(stop_limit_s=settings.shutdown_seconds):
+            yield
+    finally:
+        await here.db.close()
 
-    async def append(self, _values: Mapping[str, Any]) -> None:
-        raise Unavailable("The database is not connected")
+
+async def _connected(settings: Settings, here: Services, announce: Announce) -> bool:
+    """Connect, migrate and bring up what the first start needs; False when the database cannot be reached now."""
+    try:
+        await here.db.open()
+        for name in await here.db.migrate(ROOT / "migrations"):
+            log.info("migrated: %s", name)
+        made = await first_admin(
+            here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
+        )
+    except Unavailable as error:
+        log.warning("the database cannot be reached, trying again: %s", error)
+        return False
+    if made is not None:
+        announce(f"The first admin key, shown only now: {made}")
+    return True
+
+
+async def _migrated(connected: asyncio.Event) -> Check:
+    return Check(connected.is_set(), "applied" if connected.is_set() else "waiting for the database")
+
+
+def _add_checks(here: Services, settings: Settings) -> None:
+    async def database() -> Check:
+        await here.db.sql("SELECT 1 AS one").within(2.0).first()
+        return Check(True, here.db.engine)
+
+    async def disk() -> Check:
+        free = shutil.disk_usage(settings.data_dir).free
+        return Check(free >= MIN_FREE_BYTES, f"{free // 1024**2} MiB free")
+
+    here.readiness.add("database", database)
+    here.readiness.add("disk", disk)

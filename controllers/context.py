@@ -9,16 +9,23 @@ from typing import Any, cast
 from quart import current_app
 
 from controllers.address import Network
+from models.dal import AsyncDAL
+from services.access.accounts import Accounts
 from services.access.actor import Actor
-from services.access.audit import AuditLog
+from services.access.audit import REQUEST_ID, AuditLog
 from services.access.authentication import Authentication
+from services.access.key_service import KeyService
+from services.access.permission_service import PermissionService
 from services.access.ratelimit import RateLimiter
+from services.access.record import AuditRecord
+from services.access.sealer import Sealer
+from services.background import Background
+from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Readiness
 
 EXTENSION = "millrace"
 ACTOR: ContextVar[Actor] = ContextVar("actor")
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +45,16 @@ class Services:
     """Everything a controller may call; built once by `app.py`."""
 
     rules: EdgeRules
+    db: AsyncDAL
     authentication: Authentication
+    permission_service: PermissionService
+    accounts: Accounts
+    keys: KeyService
     audit: AuditLog
+    record: AuditRecord
+    sealer: Sealer
+    idempotency: Idempotency
+    background: Background
     limiter: RateLimiter
     metrics: Metrics
     readiness: Readiness

@@ -10,9 +10,10 @@ from typing import Any
 from quart import Quart, Request, Response, request
 from quart.sessions import NullSession, SessionInterface
 
-from controllers.context import REQUEST_ID, services
+from controllers.context import services
 from controllers.guards import ALLOWANCE
 from models.records import uuid7
+from services.access.audit import REQUEST_ID
 from services.errors import BadRequest
 
 STARTED: ContextVar[float] = ContextVar("started")

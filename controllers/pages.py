@@ -19,6 +19,8 @@ from pydantic import BaseModel, Field
 from services.errors import Invalid
 
 MAX_OFFSET = 10_000
+TIME_AND_ID = (datetime, UUID)
+"""The kinds of the usual sort key: newest first, ids for ties."""
 
 
 class PageQuery(BaseModel):

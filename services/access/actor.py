@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from services.access.permissions import Subject
@@ -23,6 +24,7 @@ class Actor:
     community_id: int | None = None
     roles: frozenset[tuple[int, str]] = frozenset()
     name: str = ""
+    key_expires_at: datetime | None = None
 
     @property
     def is_anonymous(self) -> bool:

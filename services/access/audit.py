@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
+import models.audit
+from models.dal import AsyncDAL, Call
 from models.records import uuid7
 from services.access.actor import Actor
 
 LOGGER = "millrace.aaa"
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+"""The request on whose behalf the current task works; `-` outside one."""
 log = logging.getLogger(LOGGER)
+
+
+def _current_request() -> str | None:
+    current = REQUEST_ID.get()
+    return None if current == "-" else current
 
 
 class Category(StrEnum):
@@ -57,7 +67,7 @@ class Entry:
     workflow_id: UUID | None = None
     resource: str | None = None
     reason: str | None = None
-    request_id: str | None = None
+    request_id: str | None = field(default_factory=_current_request)
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -93,25 +103,21 @@ def say(entry: Entry) -> None:
         log.log(level, "%s", entry.action, extra={"entry": entry})
 
 
-class AuditSink(Protocol):
-    """Where rows of the record go."""
-
-    async def append(self, values: Mapping[str, Any], /) -> None:
-        """Insert one row, in the transaction of the caller when there is one."""
-        ...
-
-
 class AuditLog:
     """The one function that writes the record: `await audit.write(entry)`."""
 
-    def __init__(self, sink: AuditSink, *, now: Callable[[], datetime]) -> None:
-        self._sink = sink
+    def __init__(self, db: AsyncDAL, *, now: Callable[[], datetime]) -> None:
+        self._db = db
         self._now = now
 
     async def write(self, entry: Entry) -> None:
         """Add the row, in the caller's transaction when there is one, and say the line."""
-        await self._sink.append(self.values(entry))
+        await self.call(entry)
         say(entry)
+
+    def call(self, entry: Entry) -> Call[int]:
+        """The row as a statement for the caller's `db.batch`; `say` the entry when that has succeeded."""
+        return models.audit.insert(self._db, self.values(entry))
 
     def values(self, entry: Entry) -> dict[str, Any]:
         """The row, for callers that write it themselves in a grouped commit; they `say` it afterwards."""

@@ -45,7 +45,7 @@ class KeyStore(Protocol):
         """The key stored under this hash."""
         ...
 
-    async def touch_key(self, key_id: UUID, /, *, now: datetime, older_than: datetime) -> None:
+    async def touch_key(self, key_id: UUID, now: datetime, /) -> None:
         """Note that the key is in use, unless that was noted lately."""
         ...
 
@@ -61,7 +61,7 @@ class Authentication:
     def __init__(self, store: KeyStore, *, pepper: str | None = None, now: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._pepper = pepper
-        self._now = now
+        self.now = now
         self._cache: OrderedDict[str, tuple[float, Actor | None, datetime | None]] = OrderedDict()
 
     async def actor(self, key: str) -> Actor:
@@ -76,7 +76,7 @@ class Authentication:
             found = (read_at, *await self._read(key_hash))
             self._remember(key_hash, found)
         _, actor, expires_at = found
-        if actor is None or (expires_at is not None and expires_at <= self._now()):
+        if actor is None or (expires_at is not None and expires_at <= self.now()):
             raise Unauthenticated()
         return actor
 
@@ -86,11 +86,11 @@ class Authentication:
 
     async def _read(self, key_hash: str) -> tuple[Actor | None, datetime | None]:
         record = await self._store.find_key(key_hash)
-        now = self._now()
+        now = self.now()
         if record is None or not keys.same(record.hash, key_hash) or not _usable(record, now):
             return None, None
         if record.last_used_at is None or now - record.last_used_at >= TOUCH_EVERY:
-            await self._store.touch_key(record.id, now=now, older_than=now - TOUCH_EVERY)
+            await self._store.touch_key(record.id, now)
         ends = [moment for moment in (record.expires_at, record.revoked_at) if moment is not None]
         return _actor(record), min(ends, default=None)
 
@@ -116,4 +116,5 @@ def _actor(record: KeyRecord) -> Actor:
         community_id=record.community_id,
         roles=record.roles,
         name=record.user_name,
+        key_expires_at=record.expires_at,
     )

@@ -1,13 +1,12 @@
-"""An app under test, its test client, and people who call it.
+"""An app under test on both databases, its test client, and people who call it.
 
-`client` speaks to the running app; `admin`, `alice` and `bob` are headers with their keys; `key_for` makes others.
+`client` speaks to the running app; `admin`, `alice` and `bob` are their headers (`alice.user_id` is her id);
+`key_for` makes other people and other keys.
 """
 
-import dataclasses
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from quart import Quart
@@ -15,91 +14,96 @@ from quart.typing import TestClientProtocol
 
 from app import create_app
 from config import Settings, load
-from controllers.context import EXTENSION
-from models.records import uuid7
-from services.access import keys
-from services.access.authentication import Authentication, KeyRecord
-
-Headers = dict[str, str]
+from controllers.context import EXTENSION, Services
+from models.access import RoleRow
+from services.access.actor import SYSTEM
+from services.access.key_service import KeyWish
 
 
-class MemoryKeys:
-    """Keys in memory, until the database brings its own."""
+class Headers(dict[str, str]):
+    """The headers of a caller, and who they are."""
 
-    def __init__(self):
-        self.records: dict[str, KeyRecord] = {}
-        self.rows: list[dict] = []
-
-    async def find_key(self, key_hash: str, /) -> KeyRecord | None:
-        return self.records.get(key_hash)
-
-    async def touch_key(self, key_id: UUID, /, *, now: datetime, older_than: datetime) -> None:
-        for key_hash, record in self.records.items():
-            if record.id == key_id:
-                self.records[key_hash] = dataclasses.replace(record, last_used_at=now)
-
-    async def append(self, values, /) -> None:
-        self.rows.append(dict(values))
+    user_id: int
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load({"DATA_DIR": str(tmp_path), "PORT": "0", "PACKS_DIR": str(tmp_path / "packs")})
+def environ() -> dict[str, str]:
+    """More environment for the app; override it in a module, or parametrize it."""
+    return {}
 
 
 @pytest.fixture
-def store() -> MemoryKeys:
-    return MemoryKeys()
+def settings(tmp_path: Path, database_engine: str, database_url: str, environ: dict[str, str]) -> Settings:
+    """The settings of the app: a database of its own, migrated."""
+    found = {"DATA_DIR": str(tmp_path), "PORT": "0", "PACKS_DIR": str(tmp_path / "packs"), **environ}
+    if database_engine == "postgres":
+        found["POSTGRES_DSN"] = database_url
+    else:
+        shutil.copyfile("/" + database_url.partition(":////")[2], tmp_path / "millrace.db")
+    return load(found)
 
 
 @pytest.fixture
-async def app(settings: Settings, store: MemoryKeys) -> AsyncIterator[Quart]:
-    built = create_app(settings)
-    here = built.extensions[EXTENSION]
-    here.authentication = Authentication(store)
-    here.audit._sink = store
+def built(settings: Settings) -> Quart:
+    """The app, not started; tests that add routes override `app` and start it themselves."""
+    return create_app(settings, announce=lambda _: None)
+
+
+@pytest.fixture
+async def app(built: Quart) -> AsyncIterator[Quart]:
+    """The app, serving."""
     async with built.test_app():
         yield built
 
 
 @pytest.fixture
+def here(app: Quart) -> Services:
+    """The services of the app."""
+    return app.extensions[EXTENSION]
+
+
+@pytest.fixture
 def client(app: Quart) -> TestClientProtocol:
+    """A client of the app."""
     return app.test_client()
 
 
 @pytest.fixture
-def key_for(store: MemoryKeys) -> Callable[..., Headers]:
-    """Headers with a new key: `key_for(7, is_admin=…, scopes={…}, community_id=…, roles={(1, "editor")})`."""
+def key_for(here: Services) -> Callable[..., Awaitable[Headers]]:
+    """`await key_for("carol", is_admin=…, roles={(1, "editor")}, scopes=[…], community_id=…, expires_at=…)`.
 
-    def make(user_id: int, **more) -> Headers:
-        key = keys.make(uuid7().bytes + uuid7().bytes, pepper=None)
-        facts = {
-            "user_name": f"user{user_id}",
-            "scopes": frozenset(),
-            "community_id": None,
-            "is_admin": False,
-            "is_active": True,
-            "expires_at": None,
-            "revoked_at": None,
-            "last_used_at": None,
-            "roles": frozenset(),
-        }
-        store.records[key.hash] = KeyRecord(id=uuid7(), user_id=user_id, hash=key.hash, **{**facts, **more})
-        return {"X-API-Key": key.text}
+    A name that exists gets another key.
+    """
+
+    async def make(name: str, *, is_admin: bool = False, roles=(), **wish) -> Headers:
+        found = await here.db(here.db.app_user.name == name).select().first()
+        user_id = found.id if found else None
+        if user_id is None:
+            account = await here.accounts.create({"name": name, "email": None, "is_admin": is_admin}, by=SYSTEM)
+            user_id = account.user.id
+        for community_id, role in roles:
+            await here.accounts.give_role(RoleRow(user_id=user_id, community_id=community_id, role=role), by=SYSTEM)
+        made = await here.keys.create(KeyWish(name="test", user_id=user_id, **wish), by=SYSTEM)
+        headers = Headers({"X-API-Key": made.text})
+        headers.user_id = user_id
+        return headers
 
     return make
 
 
 @pytest.fixture
-def admin(key_for) -> Headers:
-    return key_for(1, is_admin=True)
+async def admin(key_for) -> Headers:
+    """An administrator."""
+    return await key_for("root", is_admin=True)
 
 
 @pytest.fixture
-def alice(key_for) -> Headers:
-    return key_for(2)
+async def alice(key_for) -> Headers:
+    """An ordinary user."""
+    return await key_for("alice")
 
 
 @pytest.fixture
-def bob(key_for) -> Headers:
-    return key_for(3)
+async def bob(key_for) -> Headers:
+    """Another ordinary user."""
+    return await key_for("bob")

@@ -9,14 +9,22 @@ from controllers.guards import permission_of
 from controllers.openapi import operation_of
 
 
-async def test_health_says_what_the_server_is(client):
+async def test_health_says_what_the_server_is(client, database_engine):
     answer = await client.get("/health")
 
     found = await answer.get_json()
     assert answer.status_code == 200
     assert found["status"] == "healthy"
-    assert found["database"] == "sqlite"
+    assert found["database"] == database_engine
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", found["timestamp"])
+
+
+async def test_a_server_with_its_database_is_ready(client):
+    answer = await client.get("/ready")
+
+    found = await answer.get_json()
+    assert answer.status_code == 200, found
+    assert {"database", "migrations", "disk"} <= found["checks"].keys()
 
 
 async def test_metrics_count_requests_by_route(client):
