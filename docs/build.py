@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config import Variable, variables  # noqa: E402 - the project is not installed as a package
+from docs.states import states_page  # noqa: E402
 
 
 def settings_page() -> str:
@@ -50,13 +51,13 @@ def _default(variable: Variable, default: Any) -> str:
     return f"`{default}`"
 
 
-PAGES = {"settings.md": settings_page}
+PAGES = {"reference/settings.md": settings_page, "explanation/states.md": states_page}
 
 
 def main() -> None:
     """Write every generated page."""
     for name, page in PAGES.items():
-        (ROOT / "docs/reference" / name).write_text(page(), encoding="utf-8")
+        (ROOT / "docs" / name).write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
