@@ -12,6 +12,7 @@ from services.engine.expressions_errors import ExpressionError
 from services.engine.expressions_regex import regex_findall, regex_match, regex_replace, regex_search
 from services.engine.expressions_scalars import SCALAR_FILTERS, SCALAR_METHODS, the_text
 from services.engine.expressions_scope import Scope
+from services.engine.expressions_stackstorm import STACKSTORM_FILTERS
 from services.engine.expressions_values import (
     MAX_TEXT,
     bounded_text,
@@ -299,6 +300,7 @@ def _divisible(scope: Scope, value: Any, by: Any) -> bool:
 
 FILTERS: Mapping[str, Filter] = {
     **SCALAR_FILTERS,
+    **STACKSTORM_FILTERS,
     "length": _length,
     "count": _length,
     "len": _length,

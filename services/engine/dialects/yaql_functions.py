@@ -17,8 +17,9 @@ from services.engine.expressions_filters import FILTERS, METHODS, make_range, ma
 from services.engine.expressions_jinja import SCOPE_FUNCTIONS, near
 from services.engine.expressions_nodes import Node
 from services.engine.expressions_reads import children
-from services.engine.expressions_regex import regex_match, regex_replace, regex_search, regex_substring
+from services.engine.expressions_regex import regex_match, regex_replace, regex_search
 from services.engine.expressions_scope import Scope
+from services.engine.expressions_stackstorm import STACKSTORM_FILTERS
 
 Operation = Callable[..., Any]
 
@@ -150,14 +151,10 @@ FUNCTIONS: Mapping[str, Operation] = {
     "json_parse": FILTERS["fromjson"],
     "to_json_string": FILTERS["tojson"],
     "json_dump": FILTERS["tojson"],
-    "json_escape": t.json_escape,
     "regex_match": regex_match,
     "regex_search": regex_search,
     "regex_replace": regex_replace,
-    "regex_substring": regex_substring,
-    "basename": t.basename,
-    "dirname": t.dirname,
-    "use_none": lambda _scope, value: "%*****__%NONE%__*****%" if value is None else value,
+    **STACKSTORM_FILTERS,
     **{
         name: PLAIN_METHODS[name]
         for name in [

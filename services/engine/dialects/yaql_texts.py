@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from services.engine.expressions_errors import ExpressionError
-from services.engine.expressions_filters import FILTERS, elements
+from services.engine.expressions_filters import elements
 from services.engine.expressions_scalars import the_text
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_values import MAX_TEXT, bounded_text, dump_json, is_list, is_mapping, python_text
@@ -156,20 +156,3 @@ def is_a_list(_scope: Scope, value: Any) -> bool:
 def is_a_dict(_scope: Scope, value: Any) -> bool:
     """Is it an object?"""
     return is_mapping(value)
-
-
-def json_escape(scope: Scope, value: Any) -> str:
-    """The text as it stands inside a JSON text."""
-    text: str = FILTERS["tojson"](scope, the_text(value))
-    return text[1:-1]
-
-
-def basename(_scope: Scope, value: Any) -> str:
-    """The last part of a path."""
-    return the_text(value).rsplit("/", 1)[-1]
-
-
-def dirname(_scope: Scope, value: Any) -> str:
-    """A path without its last part."""
-    head, _, _ = the_text(value).rpartition("/")
-    return head
