@@ -55,13 +55,19 @@ class Payloads:
 
 
 @dataclass(slots=True)
-class _Sql:
+class RunSql:
     """Values of one statement under construction; every value is bound."""
 
     postgres: bool
     values: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, db: Any) -> RunSql:
+        """An empty statement for this database."""
+        return cls(postgres=db.engine == "postgres")
+
     def bind(self, value: Any) -> str:
+        """A placeholder for the value."""
         name = f"v{len(self.values)}"
         self.values[name] = value
         return f":{name}"
@@ -72,10 +78,6 @@ class _Sql:
         if self.postgres:
             return f"{column} = ANY({bound}::{cast}[])"
         return f"{column} IN (SELECT value FROM json_each({bound}))"  # noqa: S608 - every value is bound
-
-
-def _sql(db: Any) -> _Sql:
-    return _Sql(postgres=db.engine == "postgres")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ async def workflow_page(
     db: Any, wanted: WorkflowRuns, *, after: Position | None, skip: int, count: int
 ) -> list[RunSummary]:
     """One page of a workflow's runs, newest first."""
-    sql = _sql(db)
+    sql = RunSql.of(db)
     where = " AND ".join([*_workflow_conditions(sql, wanted), *_after(sql, after)])
     reach = sql.bind(skip + count)
     streams = " UNION ALL ".join(
@@ -110,7 +112,7 @@ async def workflow_page(
 
 async def workflow_total(db: Any, wanted: WorkflowRuns) -> int:
     """How many runs a workflow has (of that status), from the maintained counters."""
-    sql = _sql(db)
+    sql = RunSql.of(db)
     where = " AND ".join(_counted(sql, wanted))
     text = f"SELECT COALESCE(SUM(runs), 0) AS n FROM run_count WHERE {where}"  # noqa: S608 - every value is bound
     return int((await db.sql(text, **sql.values).first())["n"])
@@ -118,7 +120,7 @@ async def workflow_total(db: Any, wanted: WorkflowRuns) -> int:
 
 async def workflow_count(db: Any, wanted: WorkflowRuns, *, cap: int) -> int:
     """How many runs of a workflow match, at most `cap`."""
-    sql = _sql(db)
+    sql = RunSql.of(db)
     where = " AND ".join([sql.any_of("w.wpk_id", wanted.packages, "text"), *_workflow_conditions(sql, wanted)])
     text = f"SELECT count(*) AS n FROM (SELECT 1 FROM workflow_runs w WHERE {where} LIMIT {sql.bind(cap)}) AS c"  # noqa: S608
     return int((await db.sql(text, **sql.values).first())["n"])
@@ -132,7 +134,7 @@ async def page(
     Filters that have an index are applied by it; the others (duration, visibility) are applied to at most
     50,000 rows of it.
     """
-    sql = _sql(db)
+    sql = RunSql.of(db)
     indexed = " AND ".join(_indexed(sql, runs) + _after(sql, after)) or "1 = 1"
     rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
     inner = (
@@ -151,7 +153,7 @@ async def page(
 
 async def _given_up_at(db: Any, runs: RunFilter, after: Position | None) -> Position | None:
     """The last of the rows that one page may look at, when there are more behind it."""
-    sql = _sql(db)
+    sql = RunSql.of(db)
     indexed = " AND ".join(_indexed(sql, runs) + _after(sql, after)) or "1 = 1"
     text = (
         f"SELECT w.created_at, w.id FROM workflow_runs w WHERE {indexed}"  # noqa: S608 - every value is bound
@@ -169,7 +171,7 @@ async def by_id(db: Any, run: UUID) -> RunSummary | None:
 
 async def by_run_id(db: Any, run_id: str, wpk_id: str | None) -> list[RunSummary]:
     """Runs by their client's id, newest first; several workflows or communities may use the same."""
-    sql = _sql(db)
+    sql = RunSql.of(db)
     where = f"w.run_id = {sql.bind(run_id)}" + (f" AND w.wpk_id = {sql.bind(wpk_id)}" if wpk_id is not None else "")
     text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE {where} ORDER BY w.created_at DESC, w.id DESC LIMIT 50"  # noqa: S608
     return await _summaries(db, text, sql)
@@ -196,20 +198,20 @@ async def payloads(db: Any, run: UUID) -> Payloads | None:
     return Payloads(inputs=row["inputs"], outputs=row["outputs"], node_logs=row["node_logs"]) if row else None
 
 
-async def _summaries(db: Any, text: str, sql: _Sql) -> list[RunSummary]:
+async def _summaries(db: Any, text: str, sql: RunSql) -> list[RunSummary]:
     return [RunSummary(**row) for row in await db.sql(text, into=db.workflow_runs, **sql.values)]
 
 
-def _after(sql: _Sql, after: Position | None) -> list[str]:
+def _after(sql: RunSql, after: Position | None) -> list[str]:
     return [f"(w.created_at, w.id) < ({sql.bind(after[0])}, {sql.bind(after[1])})"] if after else []
 
 
-def _times(sql: _Sql, since: datetime | None, until: datetime | None) -> list[str]:
+def _times(sql: RunSql, since: datetime | None, until: datetime | None) -> list[str]:
     found = [f"w.created_at >= {sql.bind(since)}"] if since else []
     return [*found, f"w.created_at < {sql.bind(until)}"] if until else found
 
 
-def _workflow_conditions(sql: _Sql, wanted: WorkflowRuns) -> list[str]:
+def _workflow_conditions(sql: RunSql, wanted: WorkflowRuns) -> list[str]:
     found = ["1 = 1", *_times(sql, wanted.since, wanted.until)]
     if wanted.status is not None:
         found.append(f"w.status = {sql.bind(wanted.status)}")
@@ -218,7 +220,7 @@ def _workflow_conditions(sql: _Sql, wanted: WorkflowRuns) -> list[str]:
     return found
 
 
-def _counted(sql: _Sql, wanted: WorkflowRuns) -> list[str]:
+def _counted(sql: RunSql, wanted: WorkflowRuns) -> list[str]:
     found = [sql.any_of("wpk_id", wanted.packages, "text")]
     if wanted.communities is not None:
         found.append(sql.any_of("community_id", wanted.communities, "bigint"))
@@ -227,7 +229,12 @@ def _counted(sql: _Sql, wanted: WorkflowRuns) -> list[str]:
     return found
 
 
-def _indexed(sql: _Sql, runs: RunFilter) -> list[str]:
+def conditions(sql: RunSql, runs: RunFilter) -> list[str]:
+    """Everything a filter asks of a row called `w`; empty when it asks for nothing."""
+    return _indexed(sql, runs) + _rest(sql, runs)
+
+
+def _indexed(sql: RunSql, runs: RunFilter) -> list[str]:
     found = _times(sql, runs.since, runs.until)
     for column, value in (("wpk_id", runs.wpk_id), ("status", runs.status), ("source", runs.source)):
         if value is not None:
@@ -235,12 +242,12 @@ def _indexed(sql: _Sql, runs: RunFilter) -> list[str]:
     return found
 
 
-def _rest(sql: _Sql, runs: RunFilter) -> list[str]:
+def _rest(sql: RunSql, runs: RunFilter) -> list[str]:
     found = [f"w.duration_ms >= {sql.bind(runs.min_duration_ms)}"] if runs.min_duration_ms is not None else []
-    return found if runs.visible.everything else [*found, visible_condition(sql, runs.visible)]
+    return found if runs.visible.everything else [*found, _visible(sql, runs.visible)]
 
 
-def visible_condition(sql: _Sql, visible: Visible) -> str:
+def _visible(sql: RunSql, visible: Visible) -> str:
     """The rows (called `w`) that somebody may see; `sql` binds values."""
     members = sql.any_of("COALESCE(w.community_id, 0)", {0, *visible.communities}, "bigint")
     workflows = sql.any_of("w.workflow_id", [str(w) for w in visible.workflows], "uuid")
