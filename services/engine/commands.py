@@ -27,7 +27,8 @@ class Perform:
     """From 1."""
     action: str
     input: Mapping[str, Any]
-    """Rendered; a reference to a secret is still a reference."""
+    """Rendered; `secrets` says where the shell puts secrets in (`expressions.insert_secrets`)."""
+    secrets: tuple[Mapping[str, Any], ...]
     timeout_s: float | None
     effect: Effect
     delay_s: float = 0.0

@@ -87,6 +87,12 @@ class Histories:
         self.log = log
         self.next = 0
 
+    def scratch(self) -> Histories:
+        """Numbers for contexts that are only looked at."""
+        other = Histories(Log())
+        other.next = self.next
+        return other
+
     def published(self, context: Context, delta: Mapping[str, Any], merged: Iterable[str] = ()) -> Context:
         """The context with these variables set (or merged, for the names in `merged`)."""
         if not delta:

@@ -87,6 +87,10 @@ class NodeStarted:
     effect: Effect = Effect.NONE
     timeout_s: float | None = None
     delay_s: float = 0.0
+    secrets: tuple[Mapping[str, Any], ...] = ()
+    """Places of secrets in the input (`expressions.insert_secrets`)."""
+    undoes: tuple[str, int] | None = None
+    """The run that this one undoes."""
     items: tuple[Any, ...] | None = None
     """The list of `with_items`."""
     concurrency: int | None = None
@@ -105,6 +109,7 @@ class AttemptStarted:
     action: str | None = None
     """None: as before. So are `input`, `kind` and the rest."""
     input: Any = None
+    secrets: tuple[Mapping[str, Any], ...] = ()
     kind: Kind | None = None
     effect: Effect | None = None
     timeout_s: float | None = None
@@ -136,6 +141,15 @@ class ListRestarted:
     attempt: int
     at: datetime
     retry_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListClosed:
+    """No further item of this list starts: one failed, and the policy says so."""
+
+    node: str
+    run: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +268,7 @@ Event = (
     | AttemptStarted
     | AttemptEnded
     | ListRestarted
+    | ListClosed
     | NodeEnded
     | TimerSet
     | TimerFired

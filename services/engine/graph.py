@@ -31,6 +31,11 @@ class Template(Protocol):
         """The value as its author wrote it."""
         ...
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets it puts into its value."""
+        ...
+
     def evaluate(self, scope: Scope) -> Any:
         """The value; raises ExpressionError, or NeedsWorker for what cannot be evaluated in process."""
         ...
@@ -247,7 +252,6 @@ class OnError(StrEnum):
     """What an expression error in a condition or a publish does."""
 
     FAIL = "fail"
-    AS_SUCCEEDED = "as_succeeded"
     AS_FALSE = "as_false"
     IGNORE = "ignore"
 
@@ -272,8 +276,6 @@ class Profile:
     publish_error: OnError = OnError.FAIL
     input_error_fails: bool = False
     """A task that cannot be rendered fails the execution and nothing due with it starts; else only that task fails."""
-    publish_in_sequence: bool = False
-    """Each transition sees what earlier ones of the same task published."""
     publish_merges: bool = False
     """Publishing an object over an object merges them."""
     inquiry_pauses: bool = False
@@ -283,6 +285,12 @@ class Profile:
     """An output that cannot be rendered fails the execution; else it is reported and left out."""
     items_concurrency: int | None = None
     """Default concurrency of item lists; None: only the limits."""
+    output_sees_unstarted: bool = True
+    """The output of a failed execution sees what was published on the way to tasks that never started."""
+    cancelled_task_cancels: bool = False
+    """A task that reports `cancelled` by itself cancels the execution; else it counts as a failure."""
+    strict_numbers: bool = False
+    """Delays and counts must be whole numbers; else durations may be text such as `30s`."""
     retry_whole_list: bool = False
     """A retry of an item list repeats the list; else each item has its own attempts."""
     inputs_are_variables: bool = False

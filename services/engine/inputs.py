@@ -170,13 +170,13 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """The answers to an `Evaluate` command, together with the input that needed them."""
+    """The answers to an `Evaluate` command, together with the input that needed them (itself perhaps an `Evaluated`)."""
 
     of: Input
     answers: Mapping[str, Mapping[str, Any]]
     """Request id -> `{"value": …}` or `{"error": "…"}`."""
-    actions: Mapping[str, ActionFacts] = field(default_factory=dict)
-    """Facts of the refs that were asked for; a ref that is left out does not exist, and its task fails."""
+    actions: Mapping[str, ActionFacts | None] = field(default_factory=dict)
+    """Facts of the refs that were asked for; None: there is no such action, and its task fails."""
 
 
 Input = (

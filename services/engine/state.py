@@ -55,13 +55,15 @@ class Token(NamedTuple):
     """Stands beside `fail`: runs although the execution fails."""
     rounds: Mapping[Place, int] | None = None
     """For joins inside cycles: which of their rounds this descends from."""
+    error: Failure | None = None
+    """The latest failure on the way here."""
 
 
 class Run:
     """One run of a node."""
 
     __slots__ = (
-        "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "failure", "fired", "handled",
+        "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "error", "failure", "fired", "handled",
         "inbound", "input", "items", "kind", "node", "number", "outcome", "output", "reused", "rounds", "route",
         "started_at", "undo",
     )  # fmt: skip
@@ -75,6 +77,7 @@ class Run:
         """While it has not ended."""
         self.cleanup = token.cleanup
         self.rounds = token.rounds
+        self.error = token.error
         self.kind = Kind.PASS
         self.action: str | None = None
         self.input: Any = None
@@ -141,7 +144,7 @@ class Work:
 
     __slots__ = (
         "action", "attempt", "child_id", "deadline", "delay_s", "effect", "input", "item", "kind", "node", "paused",
-        "run", "since", "stage", "timeout_s", "timer",
+        "run", "secrets", "since", "stage", "timeout_s", "timer",
     )  # fmt: skip
 
     def __init__(self, key: Key, kind: Kind, since: datetime) -> None:
@@ -152,6 +155,7 @@ class Work:
         self.attempt = 1
         self.action: str | None = None
         self.input: Any = None
+        self.secrets: tuple[Mapping[str, Any], ...] = ()
         self.effect = Effect.NONE
         self.timeout_s: float | None = None
         self.delay_s = 0.0
@@ -185,7 +189,7 @@ class Timer(NamedTuple):
 class Gathering:
     """A join that some sources have reached."""
 
-    __slots__ = ("arrived", "cleanup", "context", "inbound", "rounds")
+    __slots__ = ("arrived", "cleanup", "context", "error", "inbound", "rounds")
 
     def __init__(self) -> None:
         self.arrived: dict[str, None] = {}
@@ -193,6 +197,7 @@ class Gathering:
         self.context: Context | None = None
         self.cleanup = False
         self.rounds: Mapping[Place, int] | None = None
+        self.error: Failure | None = None
 
 
 class State:

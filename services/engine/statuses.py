@@ -69,6 +69,11 @@ class Step(StrEnum):
     STOP = "stop"
 
 
+SUCCESS = frozenset({Outcome.COMPLETED, Outcome.SKIPPED})
+FAILURE = frozenset({Outcome.FAILED, Outcome.TIMED_OUT})
+ANY_END = frozenset(Outcome)
+"""The conditions `succeeded`, `failed` (where a timeout is a failure) and `completed` (ended in any way)."""
+
 ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
 
 EXECUTION_TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
@@ -85,7 +90,6 @@ EXECUTION_TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
     (Phase.PAUSED, Change.CANCEL): Phase.CANCELLING,
     (Phase.PAUSED, Change.FAIL): Phase.FAILING,
     (Phase.CANCELLING, Change.END_CANCELLED): Phase.CANCELLED,
-    (Phase.FAILING, Change.CANCEL): Phase.CANCELLING,
     (Phase.FAILING, Change.END_FAILED): Phase.FAILED,
 }
 

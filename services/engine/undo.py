@@ -65,11 +65,11 @@ class Log:
             self.undo.append((entries.pop, ()))
         entries.append(value)
 
-    def pull(self, entries: list[Any]) -> Any:
-        """Take the last entry of a list."""
-        value = entries.pop()
+    def take(self, entries: list[Any], position: int) -> Any:
+        """Remove an entry of a list and return it."""
+        value = entries.pop(position)
         if self.undo is not None:
-            self.undo.append((entries.append, (value,)))
+            self.undo.append((entries.insert, (position, value)))
         return value
 
     def count(self, mapping: dict[Any, int], key: Any, change: int) -> int:
