@@ -7,7 +7,7 @@ of an older format go through `UPCASTERS` first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from services.engine.components import Components
-
 Following = Mapping[str, Sequence[str]]
 """Node -> the nodes its edges lead to (repetitions allowed)."""
+
+
+def components(following: Following) -> list[list[str]]:
+    """Strongly connected components, each after every component it leads to (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    open_nodes: dict[str, None] = {}
+    found: list[list[str]] = []
+    for root in following:
+        work = [] if root in index else [(root, 0)]
+        while work:
+            node, position = work.pop()
+            if node not in index:
+                index[node] = low[node] = len(index)
+                open_nodes[node] = None
+            targets = following[node]
+            while position < len(targets) and targets[position] in index:
+                if targets[position] in open_nodes:
+                    low[node] = min(low[node], low[targets[position]])
+                position += 1
+            if position < len(targets):
+                work += [(node, position), (targets[position], 0)]
+            elif low[node] == index[node]:
+                found.append(_take_until(open_nodes, node))
+    return found
+
+
+def _take_until(open_nodes: dict[str, None], last: str) -> list[str]:
+    taken: list[str] = []
+    while not taken or taken[-1] != last:
+        taken.append(open_nodes.popitem()[0])
+    return taken
 
 
 def cycles_of(following: Following) -> dict[str, int]:
     """Node -> number of the cycle it is part of; nodes outside any cycle are left out."""
     numbers: dict[str, int] = {}
-    for number, members in enumerate(Components(following, following).found):
+    for number, members in enumerate(components(following)):
         if len(members) > 1 or members[0] in following[members[0]]:
             numbers.update(dict.fromkeys(members, number))
     return numbers
@@ -23,7 +53,7 @@ def ancestor_sets(following: Following) -> dict[str, int]:
     """Node -> bit set of the nodes from which it can be reached, itself included; bits by order of `following`."""
     bit = {node: 1 << position for position, node in enumerate(following)}
     sets: dict[str, int] = dict.fromkeys(following, 0)
-    for members in reversed(Components(following, following).found):
+    for members in reversed(components(following)):
         whole = 0
         for node in members:
             whole |= sets[node] | bit[node]
