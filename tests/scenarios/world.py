@@ -4,13 +4,14 @@ Nothing here knows a single scenario, and the engine does not know this. After e
 through their stored JSON form; after every step of the script the whole log is folded anew and compared.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.engine.decide import decide
-from services.engine.evolve import evolve, fold
+from services.engine.evolve import evolve
 from services.engine.rerun import plan
 from services.engine.stored import dump_events, load_events
 
@@ -75,7 +76,7 @@ class World:
         self.now = START
         self.inputs = 0
         self.states: list[State] = []
-        self.rows: list[bytes] = []
+        self.rows: list[str] = []
         self.in_flight: list[InFlight] = []
         self.waiting: list[do.OpenInquiry] = []
         self.timers: dict[str, datetime] = {}
@@ -133,7 +134,7 @@ class World:
         if questions:
             return self.say(self.evaluated(given, questions[0]))
         if decision.events:
-            self.rows.append(dump_events(decision.events))
+            self.rows.append(json.dumps(encode(decision.events)))
         for event in decision.events:
             evolve(self.state, event)
         for command in decision.commands:
@@ -251,7 +252,7 @@ class World:
 
     def check_fold(self) -> None:
         """The state folded from the stored rows equals the live one."""
-        folded = fold(self.graph, [load_events(row) for row in self.rows])
+        folded = fold(self.graph, [json.loads(row) for row in self.rows])
         wrong = different(picture(self.state), picture(folded))
         if wrong:
             raise HarnessError("the folded state differs: " + "; ".join(wrong))
