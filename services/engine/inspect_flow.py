@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
+from services.engine.components import Components, gathered
 from services.engine.graph import Entry, Graph
 from services.engine.problems import Findings
-from services.engine.shape import components, gathered, reachable
+from services.engine.shape import reachable
 
 Following = Mapping[str, list[str]]
 
@@ -62,12 +63,12 @@ def splits_above(graph: Graph, following: Following) -> dict[str, int]:
     for edge in edges:
         if edge.target in graph.nodes:
             passed[edge.source].append((0, edge.target))
-    return gathered(components(following), own=own, edges=passed)
+    return gathered(Components(following, following).found, own=own, edges=passed)
 
 
 def check_loops(graph: Graph, following: Following, findings: Findings, place: Callable[[str], str]) -> None:
     """Warn of cycles that nothing leaves and no limit of their own bounds."""
-    for members in components(following):
+    for members in Components(following, following).found:
         group = frozenset(members)
         if len(group) == 1 and members[0] not in following[members[0]]:
             continue

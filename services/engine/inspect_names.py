@@ -10,11 +10,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.engine.components import Components, gathered
 from services.engine.expressions import Template
 from services.engine.graph import Graph, Node, Scoping, Transition
 from services.engine.inspect_flow import following_of
 from services.engine.problems import Findings, join_path, nearest
-from services.engine.shape import components, gathered, reachable
+from services.engine.shape import reachable
 
 VARIABLES = ("vars", "workflow", "variables")
 TASKS = ("task", "tasks")
@@ -95,7 +96,7 @@ class Inspector:
             if node.compensation is not None:
                 passed.setdefault(node.id, []).append((self.everything, node.compensation.node))
         following = {name: [target for _, target in passed.get(name, ())] for name in self.graph.nodes}
-        return gathered(components(following), own={}, edges=passed)
+        return gathered(Components(following, following).found, own={}, edges=passed)
 
     def bits(self, names: Iterable[str]) -> int:
         """One bit for each name."""

@@ -136,27 +136,3 @@ def dominates(parent: Mapping[str, str], above: str, below: str) -> bool:
     while node not in (above, _ROOT):
         node = parent[node]
     return node == above
-
-
-def gathered(
-    found: Iterable[Sequence[str]], *, own: Mapping[str, int], edges: Mapping[str, Sequence[tuple[int, str]]]
-) -> dict[str, int]:
-    """For every node the union of the bits met on any way to it: its own, those of nodes above, those of edges passed.
-
-    `found` are the components of the graph, `edges[node]` pairs of (bits, target). One pass, linear in the edges.
-    """
-    groups = [frozenset(members) for members in found]
-    bits = {node: own.get(node, 0) for members in groups for node in members}
-    for members in reversed(groups):
-        whole = 0
-        for node in members:
-            whole |= bits[node]
-            for passed, target in edges.get(node, ()):
-                whole |= passed if target in members else 0
-        for node in members:
-            bits[node] = whole
-        for node in members:
-            for passed, target in edges.get(node, ()):
-                if target not in members:
-                    bits[target] |= whole | passed
-    return bits

@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.engine.decide import decide
-from services.engine.evolve import evolve
-from services.engine.rerun import plan
-from services.engine.stored import dump_events, load_events
-
 from models.records import Effect, ErrorType
 from services.engine import commands as do
 from services.engine import inputs as tell
+from services.engine.decide import decide
+from services.engine.evolve import evolve
 from services.engine.graph import ActionFacts, Failure, Graph, Kind, Limits
+from services.engine.replay import encode, fold
 from services.engine.state import State
 from services.engine.statuses import Outcome, Phase
 from tests.scenarios.mocks import Answer, Mocks
@@ -302,6 +300,8 @@ class World:
     def rerun(self, argument: Any) -> None:
         """Run the ended execution again: a new one that takes over what is not repeated."""
         tasks = (argument or {}).get("tasks")
+        from services.engine.rerun import plan
+
         reuse = plan(self.state, tasks, self.graph)
         if isinstance(reuse, str):
             self.refused.append("rerun")

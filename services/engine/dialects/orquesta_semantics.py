@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from services.engine.components import Components, gathered
 from services.engine.dialects.orquesta_document import DocumentText, TaskText
 from services.engine.problems import Findings, nearest
-from services.engine.shape import components, cycles_of, gathered, reachable
+from services.engine.shape import cycles_of, reachable
 
 COMMANDS = frozenset({"noop", "continue", "fail", "retry"})
 
@@ -111,4 +112,4 @@ def splits_above(flow: Flow) -> dict[str, int]:
     for source, _, target in flow.edges:
         if source in flow.reachable:
             edges[source].append((0, target))
-    return gathered(components(flow.following), own=bit, edges=edges)
+    return gathered(Components(flow.following, flow.following).found, own=bit, edges=edges)

@@ -13,11 +13,11 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from services.engine.components import Components, gathered
 from services.engine.dialects.orquesta_document import DocumentText, TaskText, task_of
 from services.engine.dialects.orquesta_semantics import Flow
 from services.engine.dialects.orquesta_values import texts
 from services.engine.problems import Findings, nearest
-from services.engine.shape import components, gathered
 
 EXPRESSIONS = re.compile(r"\{\{.*?\}\}|<%.*?%>|\{%.*?%\}", re.DOTALL)
 REFERENCES = re.compile(
@@ -71,7 +71,7 @@ def inbound_names(flow: Flow) -> tuple[dict[str, int], dict[str, int]]:
     for source, index, target in flow.edges:
         if source in flow.reachable:
             edges.setdefault(source, []).append((published[source, index], target))
-    return numbers, gathered(components(flow.following), own={}, edges=edges)
+    return numbers, gathered(Components(flow.following, flow.following).found, own={}, edges=edges)
 
 
 def own_names(task: TaskText, numbers: Mapping[str, int]) -> int:
