@@ -93,6 +93,11 @@ class Compiler:
         """Every compiled statement, least recently used first."""
         return list(self._statements.values())
 
+    def forget(self) -> None:
+        """Build everything anew."""
+        self._statements.clear()
+        self._raw.clear()
+
     def select(self, wanted: Selecting) -> tuple[Statement, list[Any]]:
         """The statement and the values of a SELECT."""
         values: list[Any] = []

@@ -127,7 +127,7 @@ class AsyncDAL:
         return Query(self._schema, self._schema._adapter.dialect.row_gt, fields, tuple(values))
 
     def sql(
-        self, text: str | None = None, *, pg: str = "", sqlite: str = "", into: Any = (), **values: Any
+        self, text: str | None = None, /, *, pg: str = "", sqlite: str = "", into: Any = (), **values: Any
     ) -> Call[Any]:
         """A hand-written statement with `:named` parameters, one text or one for each database.
 

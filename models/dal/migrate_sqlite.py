@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -12,6 +13,7 @@ from models.dal.migrate import LEDGER, Migration
 from models.dal.sqlite_errors import translate
 
 LOCK_TIMEOUT_S = 60.0
+_TOKENS = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|;", re.S)  # a semicolon, or what may hide one
 
 
 def apply(path: Path, migrations: Sequence[Migration]) -> list[str]:
@@ -79,11 +81,10 @@ def _record(connection: sqlite3.Connection, migration: Migration) -> None:
 
 def statements(text: str) -> Iterator[str]:
     """The single statements of a script: executescript() would commit, and a semicolon may be part of a trigger."""
-    statement = ""
-    for line in text.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    if statement.strip():
-        yield statement
+    begin = 0
+    for token in _TOKENS.finditer(text):
+        if token[0] == ";" and sqlite3.complete_statement(text[begin : token.end()]):
+            yield text[begin : token.end()]
+            begin = token.end()
+    if text[begin:].strip():
+        yield text[begin:]

@@ -17,6 +17,7 @@ class Options:
     application_name: str = "millrace"
     pool_size: int = 10  # PostgreSQL connections at most
     pgbouncer: bool = False  # transaction pooling without prepared statements: nothing is kept on a connection
+    busy_timeout_s: float = 10.0  # SQLite: how long to wait for another process that writes
     readers: int = 2  # SQLite reader threads
     group_limit: int = 256  # members of one commit at most; 1 commits each alone
     synchronous: Literal["FULL", "NORMAL"] = "FULL"

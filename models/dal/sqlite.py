@@ -16,7 +16,7 @@ from models.dal.errors import ReadOnly, Unavailable
 from models.dal.migrate import read_migrations
 from models.dal.migrate_sqlite import apply
 from models.dal.options import Options
-from models.dal.sqlite_connection import BUSY_TIMEOUT_S, connect
+from models.dal.sqlite_connection import connect
 from models.dal.sqlite_lane import Inbox, Job, Lane, Stop
 from models.dal.sqlite_writer import End, GroupFunction, Held, Member, Writer
 from models.dal.url import SqliteUrl
@@ -86,7 +86,7 @@ class Sqlite:
                 with contextlib.suppress(Unavailable):
                     lane.inbox.put(Stop())
             if lanes:
-                await asyncio.to_thread(_join, lanes, BUSY_TIMEOUT_S + self._options.statement_timeout_s)
+                await asyncio.to_thread(_join, lanes, self._patience_s())
 
     # ------------------------------------------------------------ statements
 
@@ -99,6 +99,10 @@ class Sqlite:
         inbox.put(Job(future, ops, time.monotonic() + (deadline_s or self._options.statement_timeout_s)))
         answers: list[Answer] = await self._watched(future)
         return answers
+
+    def _patience_s(self) -> float:
+        """How long a thread may be busy with one thing before it is taken for lost."""
+        return self._options.busy_timeout_s + self._options.statement_timeout_s
 
     def _inbox(self, *, write: bool) -> Inbox:
         if not self._readers:
@@ -153,7 +157,7 @@ class Sqlite:
 
     def _look(self) -> None:
         """While somebody waits: a thread that hangs in the operating system is given up."""
-        limit = self._options.statement_timeout_s + BUSY_TIMEOUT_S
+        limit = self._patience_s()
         now, waiting = time.monotonic(), False
         for lane in [*self._readers, *([self._writer] if self._writer else [])]:
             since = lane.busy_since

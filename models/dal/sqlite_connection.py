@@ -22,7 +22,6 @@ PRAGMAS = (
     "PRAGMA cache_size=-32000",
 )
 STEPS_BETWEEN_LOOKS = 20_000  # virtual machine steps between two looks at the clock: under a millisecond
-BUSY_TIMEOUT_S = 10.0
 
 
 class Deadline:
@@ -48,7 +47,7 @@ def connect(
         uri=True,
         isolation_level=None,
         cached_statements=512,
-        timeout=BUSY_TIMEOUT_S,
+        timeout=options.busy_timeout_s,
     )
     try:
         for pragma in (WRITER_PRAGMAS if writer and not read_only else ()) + PRAGMAS:

@@ -8,6 +8,7 @@ in a row ends the lane.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import time
@@ -101,12 +102,10 @@ class Writer(Lane):
         self._failures = 0  # I/O errors in a row
 
     def die(self, error: BaseException) -> None:
-        """Fail everybody, and tell whoever decides about the process."""
-        super().die(error)
-        try:
+        """Tell whoever decides about the process, then fail everybody."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._on_fatal, error)
-        except RuntimeError:
-            return  # the loop is closed
+        super().die(error)
 
     def _take(self) -> Any:
         taken, more = self.taken, self.inbox.get_nowait
@@ -136,8 +135,8 @@ class Writer(Lane):
             except Lost as lost:
                 outcomes = self._one_by_one(items, lost)
         except sqlite3.Error as error:  # the file cannot be written: what was committed is unknown
-            self.inbox.answer([(item.future, None, translate(error)) for item in items])
             self._reopen(error)
+            self.inbox.answer([(item.future, None, translate(error)) for item in items])
         else:
             self.inbox.answer(outcomes)
 
@@ -259,9 +258,9 @@ class Writer(Lane):
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            self.inbox.answer([(held.future, None, translate(error))])
             if is_broken(error):
                 self._reopen(error)
+            self.inbox.answer([(held.future, None, translate(error))])
             return
         self.inbox.answer([(held.future, True, None)])
         try:
@@ -301,9 +300,9 @@ class Writer(Lane):
                 self._rollback()
         except sqlite3.Error as error:
             self._rollback()
-            self.inbox.answer([(end.future, None, translate(error))])
             if is_broken(error):
                 self._reopen(error)
+            self.inbox.answer([(end.future, None, translate(error))])
         else:
             self._failures = 0
             self.inbox.answer([(end.future, True, Unavailable("the transaction was lost") if lost else None)])

@@ -166,6 +166,9 @@ class _Server:
     def execute(self, sql: str) -> None:
         self.do(lambda: self._connection.execute(sql))
 
+    def value(self, sql: str) -> Any:
+        return self.do(lambda: self._connection.fetchval(sql))
+
     def do(self, work: Callable[[], Awaitable[Any]]) -> Any:
         async def run() -> Any:
             return await work()
