@@ -67,7 +67,8 @@ def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart
 
 def build_services(settings: Settings) -> Services:
     """Everything the controllers call, wired; nothing is running yet."""
-    db = open_database(settings)
+    readiness = Readiness()
+    db = open_database(settings, readiness)
     metrics = Metrics()
     audit = AuditLog(db, now=utc_now)
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
@@ -85,7 +86,7 @@ def build_services(settings: Settings) -> Services:
         background=Background(metrics),
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
-        readiness=Readiness(),
+        readiness=readiness,
     )
     _add_checks(here, settings)
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
@@ -93,17 +94,17 @@ def build_services(settings: Settings) -> Services:
     return here
 
 
-def open_database(settings: Settings) -> AsyncDAL:
+def open_database(settings: Settings, readiness: Readiness) -> AsyncDAL:
     """The database of these settings with every table declared; not connected."""
+
+    def end(error: BaseException) -> None:
+        log.critical("the database cannot be written any more, so this process ends: %s", error)
+        readiness.fatal = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
     url = settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db")
-    db: AsyncDAL = declare(AsyncDAL(url, Options(pool_size=settings.database_connections), on_fatal=_end))
+    db: AsyncDAL = declare(AsyncDAL(url, Options(pool_size=settings.database_connections), on_fatal=end))
     return db
-
-
-def _end(error: BaseException) -> None:
-    """The database cannot be written any more: stop, so that whoever supervises us starts a new process."""
-    log.critical("the database cannot be written any more: %s", error)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _rules(settings: Settings) -> EdgeRules:

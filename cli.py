@@ -1,1 +1,86 @@
-"""The command line."""
+"""The command line: `millrace serve`, `migrate`, `key`, `user` and the rest; also `python -m cli`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import click
+
+from app import ROOT, build_services, create_app
+from config import VERSION, Settings, SettingsError, load
+from controllers import server
+from controllers.context import EXTENSION, Services
+from controllers.terminal import access
+from controllers.terminal.session import USAGE, Terminal, fail
+from models.dal import MigrationFailed, Unavailable
+from services import logs
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="millrace")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the answer.")
+@click.pass_context
+def main(context: click.Context, output: str) -> None:
+    """Millrace: a self-hosted workflow server. Settings come from the environment (docs/reference/settings.md)."""
+    context.obj = Terminal(open_services=_open_services, unavailable=(Unavailable,), form=output)
+
+
+@main.command()
+def serve() -> None:
+    """Run the server: migrate, then answer until a signal comes; a second one ends at once."""
+    settings = _settings()
+    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
+    app = create_app(settings, announce=click.echo)
+    here: Services = app.extensions[EXTENSION]
+    listen = server.Listen(host=settings.host, port=settings.port, drain_s=max(1, settings.shutdown_seconds // 4))
+    server.serve(app, listen, on_started=_say_started(settings), on_stop=here.stop)
+    if here.readiness.fatal:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.pass_obj
+def migrate(session: Terminal) -> None:
+    """Bring the database to the newest schema; says which files were applied."""
+
+    async def work(here: Services) -> list[str]:
+        return await here.db.migrate(ROOT / "migrations")
+
+    try:
+        applied = session.run(work)
+    except MigrationFailed as error:
+        fail(str(error))
+    session.show([{"applied": name} for name in applied], ["applied"])
+
+
+for group in (access.key_group, access.user_group):
+    main.add_command(group)
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        fail(str(error), USAGE)
+
+
+@asynccontextmanager
+async def _open_services() -> AsyncIterator[Services]:
+    settings = _settings()
+    logs.configure(level="warning", form=settings.log_format, module=settings.log_module)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    here = build_services(settings)
+    async with here.db:
+        yield here
+
+
+def _say_started(settings: Settings) -> Callable[[str], None]:
+    kind = "PostgreSQL" if settings.postgres_dsn else f"SQLite in {settings.data_dir}"
+    return lambda address: click.echo(
+        f"Millrace {VERSION} listens on {address} ({kind}); documentation: {address}/docs"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -59,6 +60,12 @@ class Services:
     metrics: Metrics
     readiness: Readiness
     features: dict[str, Any] = field(default_factory=dict)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """The server is to end: say so to whoever asks whether it is ready, and to open streams."""
+        self.readiness.stopping = True
+        self.stopping.set()
 
 
 def services() -> Services:

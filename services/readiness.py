@@ -25,6 +25,7 @@ class Readiness:
     def __init__(self) -> None:
         self._checks: dict[str, Callable[[], Awaitable[Check]]] = {}
         self.stopping = False
+        self.fatal = False
 
     def add(self, name: str, check: Callable[[], Awaitable[Check]]) -> None:
         """Add a check, or replace the one of that name."""

@@ -1,0 +1,82 @@
+"""uvicorn around the app: fast loop and parser, a graceful end, a second signal that ends at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+GC_THRESHOLDS = (20_000, 50, 100)
+"""Objects of a request die young; what lives on was frozen at the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where to listen, and how long open requests may take when the server ends."""
+
+    host: str
+    port: int
+    drain_s: int
+
+
+class Server(uvicorn.Server):
+    """A server that says where it listens and hears every signal once."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, on_started: Callable[[str], None], on_stop: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+        self._on_stop = on_stop
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start listening, then settle the garbage collector: what is here now stays."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        if self.started:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            self._on_started(self.address)
+
+    @property
+    def address(self) -> str:
+        """The URL under which the server listens, also when the port was chosen by the system."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets work end, the second ends it."""
+        del frame
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_stop)
+
+
+def serve(app: Any, listen: Listen, *, on_started: Callable[[str], None], on_stop: Callable[[], None]) -> None:
+    """Serve until a signal comes. Raises `SystemExit` when the address is taken or the app cannot start."""
+    config = uvicorn.Config(
+        app,
+        host=listen.host,
+        port=listen.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=listen.drain_s,
+    )
+    Server(config, on_started=on_started, on_stop=on_stop).run()
