@@ -1,0 +1,75 @@
+"""May this caller do that to this workflow or pack? Denials are written to the record before they are raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models import packs
+from models.packs import PackRow
+from models.records import Flag
+from models.workflows import WorkflowRow
+from services.access.audit import AuditLog, Category, Entry, Result
+from services.access.permission_service import PermissionService
+from services.access.permissions import Verdict
+from services.errors import Denied, PackNotFound
+from services.registry import refs
+from services.registry.caller import Caller
+
+
+class Doors:
+    """Asks the permissions, and turns a verdict into an error and a row of the record."""
+
+    def __init__(self, db: Any, *, permissions: PermissionService, audit: AuditLog) -> None:
+        self._db = db
+        self._permissions = permissions
+        self._audit = audit
+
+    async def require(self, caller: Caller, workflow: WorkflowRow, flag: Flag) -> Verdict:
+        """Let the caller pass. Raises `Denied`, or `WorkflowNotFound` when they may not even see it."""
+        return await self._permissions.require(caller.actor, workflow, flag, community_id=caller.community_id)
+
+    def require_community(self, caller: Caller, community_id: int | None) -> None:
+        """Let the caller put a workflow into a community. Raises `Denied`."""
+        actor = caller.actor
+        limited = actor.community_id is not None and community_id != actor.community_id
+        stranger = community_id is not None and community_id not in actor.communities and not actor.is_admin
+        if limited or (stranger and community_id != actor.community_id):
+            raise Denied(f"You are not of community {community_id}", community_id=community_id)
+
+    def owns(self, caller: Caller, pack: PackRow) -> bool:
+        """Whether the caller is the pack's owner, or an administrator."""
+        actor = caller.actor
+        return actor.is_admin or (pack.owner_id is not None and pack.owner_id == actor.user_id)
+
+    async def may_fill(self, caller: Caller, pack: PackRow) -> bool:
+        """Whether the caller may add workflows to a pack; the pack `default` is open to everybody."""
+        if pack.ref == refs.DEFAULT_PACK or self.owns(caller, pack):
+            return True
+        return await packs.may_edit(self._db, pack.ref, caller.actor.user_id)
+
+    async def require_owner(self, caller: Caller, pack: PackRow) -> None:
+        """Let the pack's owner pass. Raises `Denied`."""
+        if self.owns(caller, pack):
+            return
+        await self._deny(caller, "edit_pack", "not the owner of the pack", pack)
+        raise Denied("Only the owner of the pack may do this", pack_ref=pack.ref)
+
+    async def require_pack(self, ref: str) -> PackRow:
+        """The pack of that ref. Raises `PackNotFound`."""
+        pack = await packs.by_ref(self._db, ref)
+        if pack is None:
+            raise PackNotFound(f"There is no pack {ref}", pack_ref=ref)
+        return pack
+
+    async def _deny(self, caller: Caller, action: str, reason: str, about: PackRow) -> None:
+        entry = Entry(
+            category=Category.AUTHZ,
+            action=action,
+            result=Result.DENIED,
+            actor=caller.actor,
+            community_id=about.community_id,
+            resource=about.ref,
+            reason=reason,
+            request_id=caller.request_id,
+        )
+        await self._audit.write(entry)

@@ -1,0 +1,67 @@
+"""Finding the workflow that an identifier means: an id, a ref, `ref@version`, a package id or a version id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from models import workflows
+from models.workflows import VersionRow, WorkflowRow
+from services.errors import WorkflowNotFound
+from services.registry import refs
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A workflow, and the version that was meant when the identifier named one."""
+
+    workflow: WorkflowRow
+    pinned: VersionRow | None = None
+
+
+async def find(db: Any, identifier: str, *, removed: bool = False) -> Found | None:
+    """What `identifier` means, or None. `removed` also finds workflows that were deleted, by their id."""
+    wanted = refs.parse(identifier)
+    found = await _by_id(db, wanted) if wanted.id is not None else await _by_name(db, wanted)
+    if found is None or (found.workflow.deleted_at is not None and not removed):
+        return None
+    return found
+
+
+async def require(db: Any, identifier: str, *, removed: bool = False) -> Found:
+    """What `identifier` means. Raises `WorkflowNotFound`."""
+    found = await find(db, identifier, removed=removed)
+    if found is None:
+        raise WorkflowNotFound(workflow=identifier)
+    return found
+
+
+async def current_version(db: Any, found: Found) -> VersionRow:
+    """The version that was meant, else the newest. Raises `WorkflowNotFound` when it vanished meanwhile."""
+    version = found.pinned or await workflows.version(db, found.workflow.version_id)
+    if version is None:
+        raise WorkflowNotFound(workflow=found.workflow.ref)
+    return version
+
+
+async def _by_id(db: Any, wanted: refs.Identifier) -> Found | None:
+    assert wanted.id is not None
+    workflow = await workflows.by_id(db, wanted.id)
+    if workflow is not None:
+        return Found(workflow)
+    return await _of_version(db, await workflows.version(db, wanted.id))
+
+
+async def _by_name(db: Any, wanted: refs.Identifier) -> Found | None:
+    workflow = await workflows.by_name(db, wanted.name)
+    if workflow is None:
+        return None if wanted.version is not None else await _of_version(db, await workflows.packaged(db, wanted.name))
+    if wanted.version is not None:
+        pinned = await workflows.labelled(db, workflow.id, wanted.version)
+        return None if pinned is None else Found(workflow, pinned)
+    return Found(workflow)
+
+
+async def _of_version(db: Any, version: VersionRow | None) -> Found | None:
+    workflow = None if version is None else await workflows.by_id(db, version.workflow_id)
+    return None if workflow is None else Found(workflow, version)

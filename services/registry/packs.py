@@ -1,0 +1,276 @@
+"""Packs: registered by request or found below `PACKS_DIR`; what their files declare is loaded with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models import packs, workflows
+from models.dal.errors import Duplicate, Stale
+from models.packs import PackPage, PackRow
+from models.records import uuid7
+from models.workflow_lists import Filters, Window
+from models.workflows import WorkflowRow
+from services.access.audit import Category, Entry, Result, say
+from services.errors import Conflict, DuplicateRef, PreconditionFailed
+from services.registry import pack_drafts, pack_files, pack_loader, refs, views
+from services.registry.caller import Caller
+from services.registry.doors import Doors
+from services.registry.ledger import Ledger
+from services.registry.pack_drafts import PackDraft
+from services.registry.pack_files import PackFolder
+from services.registry.pack_loader import LoadedPack
+from services.registry.pack_sync import PackSync, SyncReport
+from services.registry.workflows import Workflows
+
+MAX_RACES = 100
+SHOWN_WORKFLOWS = 1_000
+BUILT_IN = ("core", refs.DEFAULT_PACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackWritten:
+    """A pack after a request wrote it, and what loading its files did."""
+
+    pack: PackRow
+    sync: SyncReport
+    replayed: bool = False
+
+
+class Packs:
+    """What the routes about packs do."""
+
+    def __init__(self, ledger: Ledger, *, packs_dir: Path, sync: PackSync, doors: Doors, registry: Workflows) -> None:
+        self._ledger = ledger
+        self._db = ledger.db
+        self._now = ledger.now
+        self._dir = packs_dir
+        self._sync = sync
+        self._doors = doors
+        self._registry = registry
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    async def page(self, wanted: PackPage) -> tuple[list[PackRow], int]:
+        """A page of packs in order of their ref, and how many there are."""
+        return await packs.page(self._db, wanted), await packs.count(self._db, wanted)
+
+    async def get(self, ref: str, caller: Caller) -> dict[str, Any]:
+        """A pack with its actions and those of its workflows that the caller may see. Raises `PackNotFound`."""
+        pack = await self._doors.require_pack(ref)
+        window = Window(sort_by="ref", descending=False, count=SHOWN_WORKFLOWS)
+        listed = await self._registry.page(caller, Filters(pack_ref=ref), window)
+        actions = [row["spec"] for row in await packs.actions(self._db, ref)]
+        may_edit = self._doors.owns(caller, pack)
+        return views.pack_detail(pack, [views.summary(row) for row in listed.rows], actions, may_edit=may_edit)
+
+    async def require(self, ref: str) -> PackRow:
+        """The pack of that ref. Raises `PackNotFound`."""
+        return await self._doors.require_pack(ref)
+
+    # ---- writing -----------------------------------------------------------------------------------------------------
+
+    async def create(self, document: Any, caller: Caller) -> PackWritten:
+        """Register a pack and load its files; what the request says wins over the manifest.
+
+        Raises `Invalid`, `DuplicateRef`, `Denied`.
+        """
+        again = await self._replay(caller)
+        if again is not None:
+            return again
+        ref = document.get("ref") if isinstance(document, dict) else None
+        loaded = await self._load(ref if isinstance(ref, str) and refs.is_pack_ref(ref) else "")
+        draft = pack_drafts.read_new(document, manifest=loaded.manifest)
+        community = draft.community_id if "community_id" in draft.given else caller.actor.community_id
+        self._doors.require_community(caller, community)
+        at = self._now()
+        pack = PackRow(
+            **{key: getattr(draft, key) for key in pack_drafts.STORED},
+            id=uuid7(),
+            source="file" if loaded.found else "api",
+            source_hash=loaded.hash,
+            workflow_count=0,
+            owner_id=caller.actor.user_id or None,
+            community_id=community,
+            change_no=1,
+            created=at,
+            updated=at,
+        )
+        try:
+            once = [] if caller.once is None else [self._ledger.idempotency.call(caller.once, pack.ref)]
+            await self._ledger.write(_entry("create_pack", caller, pack), *once, packs.insert(self._db, _values(pack)))
+        except Duplicate as clash:
+            raise DuplicateRef(f"A pack with ref {draft.ref} exists", ref=draft.ref) from clash
+        except Stale as somebody:
+            raise Conflict("The same request is being answered; ask again") from somebody
+        report = await self._sync.run(pack, loaded.pack, caller)
+        return PackWritten(pack=await self._doors.require_pack(pack.ref), sync=report)
+
+    async def _replay(self, caller: Caller) -> PackWritten | None:
+        """What the same request made before; None when it is new or carried no key."""
+        made = None if caller.once is None else await self._ledger.idempotency.find(caller.once)
+        if made is None:
+            return None
+        return PackWritten(pack=await self._doors.require_pack(made), sync=SyncReport(pack_ref=made), replayed=True)
+
+    async def update(
+        self, ref: str, document: Any, caller: Caller, *, expected: Collection[str] | None = None
+    ) -> PackWritten:
+        """Change the given fields, then load the files again. Raises `Invalid`, `Denied`, `PreconditionFailed`."""
+        for _ in range(MAX_RACES):
+            pack = await self._doors.require_pack(ref)
+            await self._doors.require_owner(caller, pack)
+            _require_state(pack, expected)
+            draft = pack_drafts.read_change(document, pack)
+            if "community_id" in draft.given:
+                self._doors.require_community(caller, draft.community_id)
+            values = {key: getattr(draft, key) for key in draft.given} | {"updated": self._now()}
+            try:
+                call = packs.change(self._db, ref, seen=pack.change_no, values=values)
+                await self._ledger.write(_entry("update_pack", caller, pack), call)
+            except Stale:
+                continue
+            report = await self.sync(ref, caller)
+            return PackWritten(pack=await self._doors.require_pack(ref), sync=report)
+        raise Conflict("The pack is being changed by many others; try again")
+
+    async def delete(
+        self, ref: str, caller: Caller, *, cascade: bool = False, expected: Collection[str] | None = None
+    ) -> None:
+        """Remove a pack and what came with it; history stays readable.
+
+        Raises `Conflict` while executions run, or when it has workflows made by request and not `cascade`.
+        """
+        for _ in range(MAX_RACES):
+            pack = await self._doors.require_pack(ref)
+            await self._doors.require_owner(caller, pack)
+            _require_state(pack, expected)
+            if ref in BUILT_IN:
+                raise Conflict(f"The pack {ref} is part of the server")
+            rows = await self._require_idle(pack, cascade=cascade)
+            calls = [
+                packs.delete(self._db, ref, seen=pack.change_no, workflows=len(rows)),
+                packs.bury_workflows(self._db, ref, self._now()),
+                packs.drop_actions(self._db, ref),
+                packs.drop_grants(self._db, ref),
+            ]
+            entry = replace(_entry("delete_pack", caller, pack), details={"workflows": len(rows)})
+            try:
+                await self._ledger.write(entry, *calls)
+            except Stale:
+                continue
+            self._sync.forget(ref, rows)
+            return
+        raise Conflict("The pack is being changed by many others; try again")
+
+    async def _require_idle(self, pack: PackRow, *, cascade: bool) -> list[WorkflowRow]:
+        """The workflows of a pack that may go now."""
+        running = await packs.running(self._db, pack.ref, count=20)
+        if running:
+            raise Conflict("Executions of this pack are running; cancel them or wait", executions=running)
+        rows = await workflows.of_pack(self._db, pack.ref)
+        made = [row.ref for row in rows if row.source != "file"]
+        if made and not cascade:
+            message = f"{len(made)} workflows of this pack were created through the API; ?cascade=true removes them too"
+            raise Conflict(message, workflows=made[:100])
+        return rows
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    async def sync(self, ref: str, caller: Caller, *, force: bool = False) -> SyncReport:
+        """Bring the registry in line with the pack's files. Raises `PackNotFound`, `Denied`."""
+        pack = await self._doors.require_pack(ref)
+        await self._doors.require_owner(caller, pack)
+        loaded = await self._load(ref)
+        if not loaded.found:
+            return SyncReport(pack_ref=ref)
+        report = await self._sync.run(pack, loaded.pack, caller, force=force)
+        await packs.remember_files(self._db, ref, loaded.hash or "", self._now())
+        return report
+
+    async def validate(self, ref: str, caller: Caller) -> dict[str, Any]:
+        """Check the pack's files without loading them. Raises `PackNotFound`, `Denied`."""
+        await self._doors.require_owner(caller, await self._doors.require_pack(ref))
+        loaded = await self._load(ref)
+        errors = await self._sync.check(loaded.pack)
+        count = len(loaded.pack.workflows) + len({error["file"] for error in loaded.pack.errors})
+        return {"pack_ref": ref, "validated_count": count, "error_count": len(errors), "errors": errors}
+
+    async def install(self, caller: Caller) -> list[SyncReport]:
+        """Register the packs below `PACKS_DIR`, and load anew those whose files changed: what a start does."""
+        known = await packs.hashes(self._db)
+        if refs.DEFAULT_PACK not in known:
+            await self._install(refs.DEFAULT_PACK, {"label": "Default", "version": "1.0.0"})
+        reports = []
+        for ref in await asyncio.to_thread(pack_files.folders, self._dir):
+            folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref)
+            if folder is None or not refs.is_pack_ref(ref):
+                continue
+            if ref in known and known[ref] == folder.hash:
+                continue
+            loaded = await asyncio.to_thread(pack_loader.load, folder)
+            if ref not in known:
+                await self._install(ref, {"label": ref, "version": "1.0.0", **loaded.manifest})
+            reports.append(await self._sync.run(await self._doors.require_pack(ref), loaded, caller))
+            await packs.remember_files(self._db, ref, folder.hash, self._now())
+        return reports
+
+    async def _install(self, ref: str, manifest: Mapping[str, Any]) -> None:
+        draft = pack_drafts.read_new({**manifest, "ref": ref})
+        at = self._now()
+        values = {key: getattr(draft, key) for key in pack_drafts.STORED}
+        facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
+        try:
+            await self._db.pack.insert(**values, **facts)
+        except Duplicate:
+            return  # another process installs the same packs
+        say(Entry(category=Category.SYSTEM, action="install_pack", result=Result.SUCCESS, resource=ref))
+
+    async def _load(self, ref: str) -> _Loaded:
+        folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref) if ref else None
+        return await asyncio.to_thread(_loaded, ref, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    pack: LoadedPack
+    hash: str | None
+
+    @property
+    def found(self) -> bool:
+        return self.hash is not None
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return self.pack.manifest
+
+
+def _loaded(ref: str, folder: PackFolder | None) -> _Loaded:
+    if folder is None:
+        return _Loaded(LoadedPack(ref), None)
+    return _Loaded(pack_loader.load(folder), folder.hash)
+
+
+def _require_state(pack: PackRow, expected: Collection[str] | None) -> None:
+    current = views.state_of(pack)
+    if expected is not None and current not in expected:
+        raise PreconditionFailed(current=current)
+
+
+def _values(pack: PackRow) -> dict[str, Any]:
+    return {name: getattr(pack, name) for name in PackRow.__dataclass_fields__}
+
+
+def _entry(action: str, caller: Caller, pack: PackRow | PackDraft) -> Entry:
+    return Entry(
+        category=Category.AUDIT,
+        action=action,
+        result=Result.SUCCESS,
+        actor=caller.actor,
+        community_id=pack.community_id,
+        resource=pack.ref,
+        request_id=caller.request_id,
+    )

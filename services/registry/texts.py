@@ -1,0 +1,42 @@
+"""A workflow as YAML: the text it came as where that still says the same, else written anew. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+FIELDS = (
+    *("ref", "pack_ref", "name", "label", "description", "version", "author", "tags", "enabled", "community_id"),
+    *("param_schema", "out_schema", "definition"),
+)
+"""The fields a client may send, in the order in which they are written."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, and never an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """A value that occurs twice is written twice."""
+        del data
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def write(workflow: Mapping[str, Any]) -> str:
+    """A workflow in the wrapped form; reading it again gives the same workflow."""
+    document = {key: workflow[key] for key in FIELDS if workflow.get(key) is not None}
+    return dump(document)
+
+
+def dump(document: Any) -> str:
+    """Any JSON value as YAML, keys in their order."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
