@@ -91,7 +91,7 @@ def _arrive(state: State, run: Run, edge: Edge, token: Token) -> None:
     if edge.target in _COMMANDS:
         leave(state, token.context)
     elif edge.entry is Entry.SPLIT:
-        stage(state, token._replace(route=f"{run.route}/{edge.id}" if run.route else edge.id))
+        stage(state, token._replace(route=f"{run.route}/{edge.label}" if run.route else edge.label))
     elif edge.entry is Entry.ONCE and (edge.target, run.route) in state.entered:
         leave(state, token.context)
     else:

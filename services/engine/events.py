@@ -41,6 +41,9 @@ class Reused:
     outcome: Outcome
     at: datetime
     started_at: datetime
+    kind: Kind = Kind.ACTION
+    action: str | None = None
+    effect: Effect = Effect.NONE
     input: Any = None
     output: Any = None
     failure: Failure | None = None

@@ -34,23 +34,30 @@ def _started(state: State, event: events.Started) -> None:
     state.root.shared = state.graph.profile.scoping is Scoping.BRANCH
     for node in state.graph.flow.starts:
         stage(state, Token(0, node, "", (), state.root))
-    for run in event.reused:
-        _reuse(state, run)
+    for number, run in enumerate(event.reused):
+        _reuse(state, run, number - len(event.reused))
 
 
-def _reuse(state: State, past: Reused) -> None:
+class ReuseMismatch(Exception):
+    """A run of an earlier execution has no place in this one."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"the task {node!r} is reached in another way now")
+        self.node = node
+
+
+def _reuse(state: State, past: Reused, order: int) -> None:
     """Take over a run of an earlier execution: its token is used up and its successors are staged."""
-    token = next(
-        token
-        for order in (state.queue, state.free)
-        for token in state.tokens(order, 0)
-        if (token.node, token.route) == (past.node, past.route)
-    )
+    staged = (token for token in state.staged.values() if (token.node, token.route) == (past.node, past.route))
+    token = next(staged, None)
+    if token is None:
+        raise ReuseMismatch(past.node)
     run = _enter(state, token, past.node)
     run.reused = True
     run.started_at, run.ended_at = past.started_at, past.at
     run.input, run.output, run.failure = past.input, past.output, past.failure
-    run.outcome, run.fired = past.outcome, past.fired
+    run.outcome, run.fired, run.ended_event = past.outcome, past.fired, order
+    run.kind, run.action, run.effect = past.kind, past.action, past.effect
     _remember_undo(state, run)
     follow(state, run, past.fired)
     run.context = None
@@ -106,17 +113,20 @@ def _first_staged(state: State, order: list[int], position: int) -> int:
 
 
 def _take_reused_items(state: State, run: Run) -> None:
-    """Items whose results a re-run takes over are done already; only the first run on a route has them."""
+    """Items whose results a re-run takes over are done already."""
     assert run.items is not None
     assert run.started_at is not None
-    if state.rounds[run.node, run.route] > 1:
-        return
-    name = f"{run.node}@{run.route}" if run.route else run.node
+    name = item_key(run.node, run.route, state.rounds[run.node, run.route])
     for text, output in state.reused_items.get(name, {}).items():
         if int(text) < len(run.items.values):
             run.items.records[int(text)] = ItemRecord(
                 Outcome.COMPLETED, output, None, 1, run.started_at, None, run.started_at, reused=True
             )
+
+
+def item_key(node: str, route: str, number: int) -> str:
+    """How `reused_items` names the nth run of a node on a route, from 1."""
+    return f"{node}@{route}#{number}"
 
 
 def _begin_work(state: State, key: Key, event: events.NodeStarted | events.AttemptStarted) -> None:
@@ -231,6 +241,7 @@ def _node_ended(state: State, event: events.NodeEnded) -> None:
     for name in ("outcome", "output", "failure", "fired", "handled"):
         log.set(run, name, getattr(event, name))
     log.set(run, "ended_at", event.at)
+    log.set(run, "ended_event", state.events)
     _remember_undo(state, run)
     if not run.undo:
         follow(state, run, event.fired)

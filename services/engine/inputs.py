@@ -24,7 +24,7 @@ class Reuse:
     runs: tuple[Reused, ...] = ()
     """Runs whose results are taken over, in the order in which they ended."""
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Task key (`node` or `node@route`) -> item index as text -> output that is not computed again."""
+    """`node@route#n` (nth run there, from 1) -> item index as text -> output that is not computed again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def _hopeful(state: State, place: Place, join: Join, gathering: Gathering) -> li
     flow = state.graph.flow
     standing = 0
     for node, route in state.live:
-        if place[1].startswith(route):
+        if not route or place[1] == route or place[1].startswith(f"{route}/"):
             standing |= 1 << flow.index[node]
     return [source for source in join.sources if source not in gathering.arrived and flow.ancestors[source] & standing]
 

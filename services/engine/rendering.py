@@ -69,4 +69,8 @@ def _input(turn: Turn, node: Node, at: Standpoint) -> tuple[Any, tuple[Mapping[s
 def child_id(execution_id: str, key: tuple[str, int, int | None], attempt: int) -> str:
     """The child execution of a piece of work: always the same for the same work and attempt."""
     name = work_key(*key) if attempt == 1 else f"{work_key(*key)}#{attempt}"
-    return str(uuid.uuid5(uuid.UUID(execution_id), name))
+    try:
+        parent = uuid.UUID(execution_id)
+    except ValueError:
+        parent = uuid.uuid5(uuid.NAMESPACE_OID, execution_id)
+    return str(uuid.uuid5(parent, name))

@@ -125,10 +125,13 @@ def _dump_actions(actions: Mapping[str, ActionFacts]) -> dict[str, Any]:
     return {ref: {"kind": facts.kind, "effect": facts.effect} for ref, facts in actions.items()}
 
 
+_REUSED_AS_IS = ("node", "route", "run", "outcome", "kind", "action", "effect", "input", "output")
+
+
 def _dump_reused(runs: Iterable[Reused]) -> list[dict[str, Any]]:
     return [
         {
-            **{name: getattr(run, name) for name in ("node", "route", "run", "outcome", "input", "output")},
+            **{name: getattr(run, name) for name in _REUSED_AS_IS},
             "inbound": [list(key) for key in run.inbound],
             "at": _dump_time(run.at),
             "started_at": _dump_time(run.started_at),
@@ -146,6 +149,8 @@ def _load_reused(stored: Iterable[Mapping[str, Any]]) -> tuple[Reused, ...]:
                 **run,
                 "inbound": _load_pairs(run["inbound"]),
                 "outcome": Outcome(run["outcome"]),
+                "kind": Kind(run["kind"]),
+                "effect": Effect(run["effect"]),
                 "at": load_time(run["at"]),
                 "started_at": load_time(run["started_at"]),
                 "failure": load_failure(run["failure"]),

@@ -8,8 +8,8 @@ something it has **work**: one piece for a plain task, one for each item in flig
 that fired; folding it stages the targets, or lets them arrive at a join. So the state always says what may start, and
 nothing has to be searched.
 
-*Routes.* A token that enters a task by a splitting edge gets a route of its own (the edge is appended); everything else
-keeps the route it has. Joins, "once" and "latest result" are kept per (node, route).
+*Routes.* A token that enters a task by a splitting edge gets a route of its own (the edge's label is appended:
+`task1/task3#1`); everything else keeps the route it has. Joins, "once" and "latest result" are kept per (node, route).
 
 *Joins.* Sources that have arrived are counted per (node, route); the token is staged when enough have come. An open
 join can still be completed while some token or run stands on a node that leads to a missing source (ancestor bit sets
@@ -63,7 +63,7 @@ class Run:
     """One run of a node."""
 
     __slots__ = (
-        "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "error", "failure", "fired", "handled",
+        "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "ended_event", "error", "failure", "fired", "handled",
         "inbound", "input", "items", "kind", "node", "number", "outcome", "output", "reused", "rounds", "route",
         "started_at", "undo",
     )  # fmt: skip
@@ -86,6 +86,8 @@ class Run:
         self.attempt = 1
         self.started_at: datetime | None = None
         self.ended_at: datetime | None = None
+        self.ended_event = 0
+        """Number of the event that ended it: the order in which runs ended."""
         self.outcome: Outcome | None = None
         self.output: Any = None
         self.failure: Failure | None = None
