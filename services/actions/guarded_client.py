@@ -97,7 +97,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(error) or type(error).__name__, request=request) from error
         except httpcore.TimeoutException as error:
             raise httpx.ReadTimeout(str(error) or type(error).__name__, request=request) from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+        except httpcore.UnsupportedProtocol as error:
+            raise httpx.UnsupportedProtocol(str(error), request=request) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise httpx.NetworkError(str(error) or type(error).__name__, request=request) from error
         return httpx.Response(
             status_code=answer.status,

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from models.records import ErrorType
+from services.actions.builtin import BUILTINS
 from services.actions.catalogue import ActionSpec, Catalogue, Runner
 from services.actions.outcome import ActionFailed, Call, Outcome
 
@@ -36,6 +37,8 @@ class Runners:
         try:
             spec = self._spec(call.ref)
             check_input(spec, call.input)
+            if spec.idempotency_per_attempt:
+                call.key = f"{call.key}/{call.attempt}"
             result = self._function(spec)(call)
         except ActionFailed as failure:
             return failure.outcome(call.logs)
@@ -60,6 +63,11 @@ class Runners:
             return ActionFailed(message, kind=ErrorType.TIMEOUT).outcome(call.logs)
         except Exception as error:  # noqa: BLE001 - as above
             return _unexpected(call, error)
+
+    def is_immediate(self, ref: str) -> bool:
+        """Whether the action is a plain function that is over when it returns."""
+        spec = self.catalogue.get(ref)
+        return spec is not None and spec.runner is Runner.BUILTIN and str(spec.entry) in BUILTINS
 
     async def perform(self, call: Call, *, timeout_s: float | None = None) -> Outcome:
         """Carry out one attempt from beginning to end."""

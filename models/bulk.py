@@ -1,0 +1,107 @@
+"""One statement for many rows: the same text for both databases, with the rows as a table called `v`.
+
+PostgreSQL gets one array per column (`unnest`), SQLite a list of VALUES whose length is a power of two, so that few
+texts exist and all of them stay prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from models.dal.codecs import dump_json, timestamp_text
+
+Row = tuple[Any, ...]
+Encode = Callable[[Any], Any]
+
+MOST_VARIABLES = 900  # every SQLite build takes this many
+LARGEST_CHUNK = 64
+PG_TYPE = {"json": "jsonb", "double": "float8"}
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else timestamp_text(value)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else dump_json(value)
+
+
+def _boolean(value: bool | None) -> int | None:
+    return None if value is None else int(value)
+
+
+SQLITE_ENCODERS: dict[str, Encode] = {"timestamptz": _moment, "json": _json, "boolean": _boolean}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bulk:
+    """A statement over the rows `v`; its first column is the key that rows are sorted by.
+
+    `columns` is text, `name type` by commas; uuid values are given as text, json values as data. `{v}` in
+    `sql` becomes `WITH v(…) AS (…)`. With `returning` the statement answers with rows. `summed` makes one row of those of a key.
+    """
+
+    name: str
+    columns: str
+    sql: str
+    returning: str = ""
+    summed: Callable[[list[Row]], list[Row]] | None = None
+
+    @cached_property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of column and type."""
+        return tuple((name, kind) for name, kind in (c.split() for c in self.columns.split(",")))
+
+    @cached_property
+    def names(self) -> str:
+        """The columns as SQL writes them."""
+        return ", ".join(name for name, _ in self.fields)
+
+    @cached_property
+    def tail(self) -> str:
+        """What the statement answers with."""
+        return f" RETURNING {self.returning}" if self.returning else ""
+
+    @cached_property
+    def postgres(self) -> str:
+        """The text for PostgreSQL: `$1` … are arrays, one per column."""
+        arrays = ", ".join(f"${n}::{PG_TYPE.get(kind, kind)}[]" for n, (_, kind) in enumerate(self.fields, 1))
+        return self._text(f"SELECT * FROM unnest({arrays})")  # noqa: S608 - types of ours
+
+    def _text(self, rows: str) -> str:
+        return self.sql.replace("{v}", f"WITH v({self.names}) AS ({rows})") + self.tail
+
+    @cached_property
+    def _encoders(self) -> list[tuple[int, Encode]]:
+        kinds = [kind for _, kind in self.fields]
+        return [(index, SQLITE_ENCODERS[kind]) for index, kind in enumerate(kinds) if kind in SQLITE_ENCODERS]
+
+    @cached_property
+    def _sqlite_texts(self) -> dict[int, str]:
+        one = f"({', '.join('?' * len(self.fields))})"
+        most = min(LARGEST_CHUNK, MOST_VARIABLES // len(self.fields))
+        sizes = [1 << power for power in range(most.bit_length())]
+        return {size: self._text(f"VALUES {', '.join([one] * size)}") for size in sizes}
+
+    def sqlite(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
+        """The texts and values for SQLite, in chunks."""
+        texts, start = self._sqlite_texts, 0
+        while start < len(rows):
+            size = min(1 << ((len(rows) - start).bit_length() - 1), max(texts))
+            values: list[Any] = []
+            for row in rows[start : start + size]:
+                values += self._encoded(row)
+            yield texts[size], values
+            start += size
+
+    def _encoded(self, row: Row) -> Sequence[Any]:
+        if not self._encoders:
+            return row
+        values = list(row)
+        for index, encode in self._encoders:
+            values[index] = encode(values[index])
+        return values

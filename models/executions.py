@@ -1,0 +1,257 @@
+"""Statements about executions, their events and the workers that drive them: one function, one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRow:
+    """The summary of one execution. `driver` is the worker that holds it, None when nobody does."""
+
+    execution_id: UUID
+    workflow_id: UUID | None
+    workflow_ref: str
+    workflow_version: str
+    package_id: str
+    version_id: UUID
+    community_id: int | None
+    status: str
+    start_time: datetime
+    end_time: datetime | None
+    execution_time_seconds: float | None
+    nodes_executed: int
+    error_message: str | None
+    error_node_id: str | None
+    error_type: str | None
+    final_output: Any
+    parent_execution_id: UUID | None
+    parent_node: str | None
+    depth: int
+    rerun_of: UUID | None
+    triggered_by: int | None
+    key_id: UUID | None
+    metadata: Any
+    traceparent: str | None
+    engine_version: int
+    driver: UUID | None
+    epoch: int
+    wake_no: int
+    wake_at: datetime | None
+    waiting_for: Any
+    takeovers: int
+    takeover_seq: int
+    ended_at: datetime | None
+
+
+COLUMNS = ", ".join(field.name for field in fields(ExecutionRow))
+
+GET = f"SELECT {COLUMNS} FROM workflow_executions WHERE execution_id = :id"  # noqa: S608 - column names of ours
+EVENTS = (
+    "SELECT seq, driver, epoch, v, events, at FROM execution_event"
+    " WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :count"
+)
+PAYLOADS = "SELECT n, body FROM payload WHERE execution_id = :id AND n >= :first ORDER BY n"
+CHILDREN = f"SELECT {COLUMNS} FROM workflow_executions WHERE parent_execution_id = :id"  # noqa: S608 - column names of ours
+OF_KEY = "SELECT route, body_hash, resource_id FROM idempotency_key WHERE user_id = :user AND key = :key"
+
+
+async def get(db: Any, execution_id: UUID) -> ExecutionRow | None:
+    """The execution's row, or None."""
+    row = await db.sql(GET, into=db.workflow_executions, id=execution_id).first()
+    return None if row is None else ExecutionRow(**row)
+
+
+async def events_after(db: Any, execution_id: UUID, after: int, *, count: int = 100_000) -> list[Any]:
+    """The event rows with a greater `seq`, oldest first: seq, driver, epoch, v, events, at."""
+    rows: list[Any] = await db.sql(EVENTS, into=db.execution_event, id=execution_id, after=after, count=count)
+    return rows
+
+
+async def payloads(db: Any, execution_id: UUID, *, first: int) -> dict[int, str]:
+    """Large bodies by number, from `first` on."""
+    rows = await db.sql(PAYLOADS, into=db.payload, id=execution_id, first=first)
+    return {row["n"]: row["body"] for row in rows}
+
+
+async def children(db: Any, parent: UUID) -> list[ExecutionRow]:
+    """The child executions of a parent."""
+    return [ExecutionRow(**row) for row in await db.sql(CHILDREN, into=db.workflow_executions, id=parent)]
+
+
+async def remembered(db: Any, *, user: int, key: str) -> Any:
+    """What an Idempotency-Key of that user was used for: route, body_hash, resource_id; or None."""
+    return await db.sql(OF_KEY, into=db.idempotency_key, user=user, key=key).first()
+
+
+# ---- who drives ------------------------------------------------------------------------------------------------------
+
+LEASE_S = 3
+"""A worker whose heartbeat is older than this, by the database clock, is dead."""
+SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+
+HELD_PG = f"""
+SELECT execution_id, driver, wake_no FROM workflow_executions x
+WHERE execution_id = ANY(:ids) AND ended_at IS NULL AND engine_version <= :engine AND (driver IS NULL
+  OR NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds'))
+ORDER BY execution_id FOR UPDATE
+"""  # noqa: S608 - column names and constants of ours
+CLAIM_PG = f"""
+WITH held AS ({HELD_PG})
+UPDATE workflow_executions x SET driver = :me, epoch = x.epoch + 1 FROM held
+WHERE x.execution_id = held.execution_id
+RETURNING {", ".join(f"x.{field.name}" for field in fields(ExecutionRow))}, held.driver AS previous
+"""  # noqa: S608 - column names and constants of ours
+HELD_SQLITE = """
+SELECT execution_id, driver AS previous FROM workflow_executions
+WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
+  AND (driver IS NULL OR driver <> :me)
+"""
+CLAIM_SQLITE = f"""
+UPDATE workflow_executions SET driver = :me, epoch = epoch + 1
+WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
+  AND (driver IS NULL OR driver <> :me)
+RETURNING {COLUMNS}
+"""  # noqa: S608 - column names and constants of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An execution that is ours now. `previous`: the dead worker it was taken from, None when nobody drove it."""
+
+    row: ExecutionRow
+    previous: UUID | None
+
+
+async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int) -> list[Claim]:
+    """Take those of `ids` that nobody alive drives. On SQLite whoever asks is the only one alive: it has the file lock."""
+    if db.engine == "postgres":
+        rows = await db.sql(CLAIM_PG, into=db.workflow_executions, ids=list(ids), me=me, engine=engine)
+        return [Claim(ExecutionRow(**row), previous) for row in rows for previous in (row.pop("previous"),)]
+    values = {"ids": [str(id_) for id_ in ids], "me": me, "engine": engine}
+    held, rows = await db.batch(
+        db.sql(HELD_SQLITE, into=db.workflow_executions, **values),
+        db.sql(CLAIM_SQLITE, into=db.workflow_executions, **values),
+    )
+    previous = {str(row["execution_id"]): row["previous"] for row in held}
+    return [Claim(ExecutionRow(**row), _uuid(previous.get(str(row["execution_id"])))) for row in rows]
+
+
+def _uuid(value: Any) -> UUID | None:
+    return value if value is None or isinstance(value, UUID) else UUID(value)
+
+
+PARK = """
+UPDATE workflow_executions SET driver = NULL, wake_at = :wake_at, waiting_for = :waiting_for, status = :status,
+  nodes_executed = :nodes
+WHERE execution_id = :id AND epoch = :epoch AND driver = :me AND wake_no = :wake_no AND ended_at IS NULL
+"""
+SET_ASIDE = """
+UPDATE workflow_executions SET driver = NULL, takeovers = takeovers + 1, wake_at = {later}
+WHERE execution_id = :id AND driver = :me AND epoch = :epoch AND ended_at IS NULL
+"""
+LATER_PG = "now() + interval '5 seconds'"
+LATER_SQLITE = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+5 seconds')"
+RELEASE = """
+UPDATE workflow_executions SET driver = NULL, wake_at = :at WHERE driver = :me AND ended_at IS NULL
+"""
+DUE_PG = """
+SELECT execution_id FROM workflow_executions
+WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= now() + interval '1 second' ORDER BY wake_at LIMIT :count
+"""
+DUE_SQLITE = """
+SELECT execution_id FROM workflow_executions
+WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+1 second')
+ORDER BY wake_at LIMIT :count
+"""
+ORPHANS_PG = f"""
+SELECT execution_id FROM workflow_executions x
+WHERE ended_at IS NULL AND driver IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds')
+LIMIT :count
+"""  # noqa: S608 - column names and constants of ours
+ORPHANS_SQLITE = """
+SELECT execution_id FROM workflow_executions
+WHERE ended_at IS NULL AND driver IS NOT NULL AND driver <> :me LIMIT :count
+"""
+CHANGED = "SELECT execution_id, wake_no, ended_at FROM workflow_executions WHERE execution_id {belongs}"
+
+
+async def park(db: Any, **values: Any) -> bool:
+    """Let go of an execution that waits, unless something happened since `wake_no` was read."""
+    return bool(await db.sql(PARK, into=db.workflow_executions, **values))
+
+
+async def set_aside(db: Any, execution_id: UUID, *, me: UUID, epoch: int) -> None:
+    """Let go of an execution that could not be driven, for five seconds; counted as a take-over."""
+    sql = SET_ASIDE.format(later=LATER_PG if db.engine == "postgres" else LATER_SQLITE)
+    await db.sql(sql, into=db.workflow_executions, id=execution_id, me=me, epoch=epoch)
+
+
+async def release_all(db: Any, *, me: UUID, at: datetime) -> int:
+    """Hand back everything this worker still holds, due at once."""
+    count: int = await db.sql(RELEASE, into=db.workflow_executions, me=me, at=at)
+    return count
+
+
+async def due(db: Any, *, count: int) -> list[UUID]:
+    """Executions nobody drives whose time has come (or comes within a second)."""
+    rows = await db.sql(pg=DUE_PG, sqlite=DUE_SQLITE, into=db.workflow_executions, count=count)
+    return [row["execution_id"] for row in rows]
+
+
+async def orphans(db: Any, *, me: UUID, count: int) -> list[UUID]:
+    """Executions whose driver is dead."""
+    if db.engine == "postgres":
+        rows = await db.sql(ORPHANS_PG, into=db.workflow_executions, count=count)
+    else:
+        rows = await db.sql(ORPHANS_SQLITE, into=db.workflow_executions, me=me, count=count)
+    return [row["execution_id"] for row in rows]
+
+
+async def changed(db: Any, ids: Sequence[UUID]) -> list[Any]:
+    """execution_id, wake_no and ended_at of each."""
+    sql = CHANGED.format(belongs="= ANY(:ids)" if db.engine == "postgres" else "IN (SELECT value FROM json_each(:ids))")
+    values = list(ids) if db.engine == "postgres" else [str(id_) for id_ in ids]
+    rows: list[Any] = await db.sql(sql, into=db.workflow_executions, ids=values)
+    return rows
+
+
+# ---- workers ---------------------------------------------------------------------------------------------------------
+
+ARRIVE = """
+INSERT INTO worker (id, name, version, engine_version, started_at, heartbeat_at)
+VALUES (:id, :name, :version, :engine, {now}, {now})
+"""
+BEAT = """
+UPDATE worker SET heartbeat_at = {now}, driving = :driving, stopping = :stopping WHERE id = :id
+"""
+LEAVE = "DELETE FROM worker WHERE id = :id"
+FORGET_PG = "DELETE FROM worker WHERE heartbeat_at < now() - interval '1 hour'"
+FORGET_SQLITE = "DELETE FROM worker WHERE heartbeat_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 hour')"
+
+
+def _now(db: Any, text: str) -> str:
+    return text.format(now="clock_timestamp()" if db.engine == "postgres" else SQLITE_NOW)
+
+
+async def arrive(db: Any, **values: Any) -> None:
+    """A worker (id, name, version, engine) begins."""
+    await db.batch(
+        db.sql(pg=FORGET_PG, sqlite=FORGET_SQLITE, into=db.worker),
+        db.sql(_now(db, ARRIVE), into=db.worker, **values),
+    )
+
+
+async def beat(db: Any, *, worker: UUID, driving: int, stopping: bool) -> bool:
+    """A worker is alive, by the database clock. False: its row is gone."""
+    return bool(await db.sql(_now(db, BEAT), into=db.worker, id=worker, driving=driving, stopping=stopping))
+
+
+async def leave(db: Any, worker: UUID) -> None:
+    """A worker is done."""
+    await db.sql(LEAVE, into=db.worker, id=worker)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.records import Effect
+from services.actions.addresses import AllowList
+from services.actions.builtin import BUILTINS
+from services.actions.catalogue import BadAction, Catalogue, Runner, parse
+from services.actions.core_pack import CORE_ACTIONS
+from services.actions.outcome import ActionFailed, Call, Outcome
+from services.actions.runners import Runners
+from services.actions.secrets import Secrets
+
+
+@pytest.fixture
+def runners() -> Runners:
+    return Runners(Catalogue(CORE_ACTIONS), builtins=BUILTINS)
+
+
+async def run(runners: Runners, ref: str, **given: Any) -> Outcome:
+    return await runners.perform(Call(ref=ref, input=given), timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("ref", "given", "output"),
+    [
+        ("core.noop", {"anything": 1}, None),
+        ("core.echo", {"message": "hi"}, {"message": "hi", "stdout": "hi"}),
+        ("core.set", {"a": 1}, {"a": 1}),
+        ("core.transform", {"value": [1]}, [1]),
+        ("core.transform", {"value": {"a": {"b": [5]}}, "fields": {"x": "a.b.0", "y": "a.z"}}, {"x": 5, "y": None}),
+        ("core.transform", {"value": [{"a": 1}], "fields": {"n": "a"}}, [{"n": 1}]),
+        (
+            "core.filter",
+            {"items": [{"n": 1}, {"n": 3}], "where": [{"field": "n", "operator": "greater_than", "value": 2}]},
+            [{"n": 3}],
+        ),
+        (
+            "core.filter",
+            {
+                "items": ["apple", "pear"],
+                "where": [{"operator": "contains", "value": "zz"}, {"operator": "matches_regex", "value": "^p"}],
+                "match": "any",
+            },
+            ["pear"],
+        ),
+    ],
+)
+async def test_a_built_in_action_gives_its_output(runners: Runners, ref: str, given: Any, output: Any) -> None:
+    outcome = await run(runners, ref, **given)
+
+    assert (outcome.error, outcome.output) == (None, output)
+
+
+async def test_a_log_line_is_kept_with_the_node(runners: Runners) -> None:
+    outcome = await run(runners, "core.log", message="look", level="warning")
+
+    assert outcome.logs == ({"level": "warning", "message": "look"},)
+
+
+@pytest.mark.parametrize(
+    ("ref", "given", "kind", "says"),
+    [
+        ("core.fail", {"message": "no luck"}, "execution", "no luck"),
+        ("core.log", {}, "validation", "'message' is a required property"),
+        ("core.log", {"message": "x", "bogus": 1}, "validation", "bogus"),
+        ("core.nothing", {}, "validation", "unknown action 'core.nothing'"),
+        ("core.filter", {"items": [1], "where": [{"operator": "bogus"}]}, "validation", "unknown operator"),
+        (
+            "core.filter",
+            {"items": ["a"], "where": [{"operator": "matches_regex", "value": "(a+)+$"}]},
+            "validation",
+            "not bounded",
+        ),
+    ],
+)
+async def test_a_failure_says_what_was_wrong(runners: Runners, ref: str, given: Any, kind: str, says: str) -> None:
+    outcome = await run(runners, ref, **given)
+
+    assert outcome.error is not None
+    assert outcome.error["type"] == kind
+    assert says in outcome.error["message"]
+
+
+def test_a_declaration_is_read_with_its_defaults() -> None:
+    spec = parse(
+        {"name": "post", "runner": "http", "effect": "irreversible", "timeout": "2m", "request": {"url": "http://x"}},
+        pack_ref="slack",
+    )
+
+    assert (spec.ref, spec.runner, spec.effect, spec.timeout_s) == (
+        "slack.post",
+        Runner.HTTP,
+        Effect.IRREVERSIBLE,
+        120.0,
+    )
+
+
+def test_all_problems_of_a_declaration_are_said_at_once() -> None:
+    with pytest.raises(BadAction) as refusal:
+        parse({"ref": "other.x", "runner": "shell", "entry": "../x", "timeout": "soon", "colour": 1}, pack_ref="p")
+
+    assert len(refusal.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "allowed"),
+    [
+        ("example.org", "93.184.216.34", True),
+        ("example.org", "127.0.0.1", False),
+        ("example.org", "10.1.2.3", False),
+        ("example.org", "169.254.169.254", False),
+        ("example.org", "100.64.0.1", False),
+        ("example.org", "0.0.0.0", False),
+        ("example.org", "224.0.0.1", False),
+        ("example.org", "::1", False),
+        ("example.org", "fe80::1%eth0", False),
+        ("example.org", "::ffff:127.0.0.1", False),
+        ("example.org", "64:ff9b::7f00:1", False),
+        ("example.org", "2002:7f00:1::", False),
+        ("inside.test", "10.0.0.1", True),
+        ("a.corp.test", "10.0.0.1", True),
+        ("corp.test.evil", "10.0.0.1", False),
+        ("x", "192.168.7.9", True),
+    ],
+)
+def test_only_public_or_named_addresses_are_reached(host: str, address: str, allowed: bool) -> None:
+    rules = AllowList.parse(["inside.test", ".corp.test", "192.168.7.0/24"])
+
+    assert rules.allows(host, address) is allowed
+
+
+def test_a_secret_is_never_seen_in_a_result(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cr3t-value\n")
+    secrets = Secrets(tmp_path)
+    value = secrets.reveal("token", pack="slack")
+
+    assert secrets.scrub({"echo": [f"Bearer {value}"]}) == {"echo": ["Bearer [secret]"]}
+
+
+def test_a_secret_is_kept_from_other_packs(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cr3t-value")
+    (tmp_path / "token.packs").write_text("slack\n")
+
+    with pytest.raises(ActionFailed, match="may not use"):
+        Secrets(tmp_path).reveal("token", pack="other")
+
+
+@pytest.mark.parametrize("name", ["../etc/passwd", "", ".hidden", "missing"])
+def test_a_secret_outside_the_folder_does_not_exist(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ActionFailed, match="there is no secret"):
+        Secrets(tmp_path).reveal(name, pack="p")
