@@ -7,7 +7,7 @@ from services.engine.events import Troubled
 from services.engine.graph import Command, Graph
 from services.engine.state import Run, State
 from services.engine.statuses import Outcome, Phase
-from tests.scenarios.world import World
+from tests.scenarios.world import World, route_label
 
 PHASES: Mapping[Phase, str] = {
     Phase.PENDING: "requested",
@@ -29,8 +29,16 @@ OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.SKIPPED: "skipped",
 }
 COMMANDS = {Command.END: "continue", Command.NOOP: "noop", Command.FAIL: "fail"}
-UNPLACED = {"fail_command"}
-"""Troubles that the format lists without a task."""
+KINDS: Mapping[str, str | None] = {
+    "attempt_failed": "task_failed",
+    "task_timed_out": None,
+    "unhandled": None,
+    "output": "expression",
+    "output_rejected": None,
+}
+"""What the format calls a trouble; None: it does not list it."""
+LOGGED = {None, "failed"}
+"""Endings of an action that the format logs as `task_failed`; a timeout and a lost worker are not."""
 
 
 def checkpoint(world: World) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def outcome(world: World) -> dict[str, Any]:
     return {
         "status": PHASES[world.state.phase],
         "output": world.state.output or None,
-        "tasks": [task for state in world.states for task in tasks(state)],
+        "tasks": [task for state in world.states for task in tasks(world.graph, state)],
         "transitions": [pair for state in world.states for pair in transitions(state)],
         "engine_commands": [pair for state in world.states for pair in engine_commands(world.graph, state)],
         "actions": world.actions,
@@ -62,31 +70,30 @@ def own_runs(state: State) -> list[Run]:
     return [run for run in state.runs.values() if not run.reused]
 
 
-def tasks(state: State) -> Iterator[dict[str, Any]]:
+def tasks(graph: Graph, state: State) -> Iterator[dict[str, Any]]:
     """One entry for each run of a task."""
     for run in own_runs(state):
-        yield {"task": run.node, "route": run.route or None, "status": OUTCOMES[run.outcome]}
+        yield {"task": run.node, "route": route_label(graph, run.route) or None, "status": OUTCOMES[run.outcome]}
 
 
 def transitions(state: State) -> Iterator[str]:
-    """`a -> b` for each run that started, also, because of another."""
+    """`a -> b` for each edge because of which, also, a run started."""
     for run in own_runs(state):
-        yield from dict.fromkeys(f"{node} -> {run.node}" for node, _ in run.inbound)
+        yield from (f"{node} -> {run.node}" for node, _ in run.inbound)
 
 
 def engine_commands(graph: Graph, state: State) -> Iterator[str]:
     """`a -> noop / continue / fail` for each transition that fired into one."""
     for run in own_runs(state):
         for fired in run.fired:
-            for target in targets(graph, fired.transition):
+            for target in targets(graph, run.node, fired.transition):
                 if target in COMMANDS.values():
                     yield f"{run.node} -> {target}"
 
 
-def targets(graph: Graph, transition: str) -> list[str]:
+def targets(graph: Graph, node: str, transition: int) -> list[str]:
     """Where a transition leads, commands by their name in the format."""
-    node, _, index = transition.rpartition(":")
-    edges = graph.nodes[node].next[int(index)].edges
+    edges = graph.nodes[node].next[transition].edges
     return [COMMANDS.get(edge.target, edge.target) for edge in edges]
 
 
@@ -104,9 +111,12 @@ def errors(world: World) -> list[dict[str, Any]]:
 
 def entries(graph: Graph, trouble: Troubled) -> Iterator[dict[str, Any]]:
     """One trouble, once for each target of the transition that it is about."""
-    task = None if trouble.kind in UNPLACED else trouble.failure.node
-    if trouble.transition is None:
-        yield {"kind": trouble.kind, "task": task}
+    kind = KINDS.get(trouble.kind, trouble.kind)
+    if kind is None or (kind == "task_failed" and (trouble.failure.details or {}).get("status") not in LOGGED):
         return
-    for target in targets(graph, trouble.transition):
-        yield {"kind": trouble.kind, "task": task, "transition_to": target}
+    node = None if kind == "fail_command" else trouble.failure.node
+    if kind != "expression" or node is None or trouble.transition is None:
+        yield {"kind": kind, "task": node}
+        return
+    for target in targets(graph, node, trouble.transition):
+        yield {"kind": kind, "task": node, "transition_to": target}

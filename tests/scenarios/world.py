@@ -12,8 +12,10 @@ from typing import Any
 
 from models.records import Effect, ErrorType
 from services.engine import commands as do
+from services.engine import events as happened
 from services.engine import inputs as tell
 from services.engine.decide import decide
+from services.engine.events import Event
 from services.engine.evolve import evolve
 from services.engine.graph import ActionFacts, Failure, Graph, Kind, Limits
 from services.engine.replay import encode, fold
@@ -36,7 +38,7 @@ OUTCOMES = {
 }
 ERRORS = {
     "failed": ErrorType.EXECUTION,
-    "abandoned": ErrorType.INTERRUPTED,
+    "abandoned": ErrorType.EXECUTION,
     "timeout": ErrorType.TIMEOUT,
     "canceled": ErrorType.CANCELLED,
 }
@@ -78,6 +80,7 @@ class World:
         self.in_flight: list[InFlight] = []
         self.waiting: list[do.OpenInquiry] = []
         self.timers: dict[str, datetime] = {}
+        self.delays: dict[tuple[str, int, int | None], float] = {}
         self.actions: list[dict[str, Any]] = []
         self.refused: list[str] = []
         self.begin(None)
@@ -135,6 +138,7 @@ class World:
             self.rows.append(json.dumps(encode(decision.events)))
         for event in decision.events:
             evolve(self.state, event)
+            self.note_delay(event)
         for command in decision.commands:
             self.carry_out(command)
         return True
@@ -153,7 +157,7 @@ class World:
         """Note what the engine wants done."""
         match command:
             case do.Perform():
-                self.requested(command, command.action, command.input, command.delay_s)
+                self.requested(command, command.action, command.input, command.delay_s or self.delay_before(command))
                 self.in_flight.append(InFlight(command, self.label(command.node, command.run, command.item)))
             case do.StartChild():
                 self.requested(command, command.workflow, command.inputs, 0)
@@ -161,7 +165,7 @@ class World:
             case do.OpenInquiry():
                 run = self.state.runs[command.node, command.run]
                 self.requested(command, run.action, command.input, run.delay_s)
-                answer = self.mocks.next(command.node, run.route, command.item)
+                answer = self.mocks.next(command.node, self.route(command.node, command.run), command.item)
                 if answer.status != "pending":
                     raise HarnessError(f"{command.node} opened an inquiry but its mock is {answer.status}")
                 self.waiting.append(command)
@@ -183,7 +187,7 @@ class World:
         self.actions.append(
             {
                 "task": command.node,
-                "route": self.state.runs[command.node, command.run].route or None,
+                "route": self.route(command.node, command.run) or None,
                 "item": command.item,
                 "action": action,
                 "input": dict(given) if given else None,
@@ -191,9 +195,26 @@ class World:
             }
         )
 
+    def note_delay(self, event: Event) -> None:
+        """Remember how long a further attempt has to wait."""
+        match event:
+            case happened.AttemptEnded(retry_s=float() | int() as delay_s):
+                self.delays[event.node, event.run, event.item] = delay_s
+            case happened.ListRestarted():
+                self.delays[event.node, event.run, None] = event.retry_s
+
+    def delay_before(self, command: do.Perform) -> float:
+        """The delay of this attempt, if it is a further one."""
+        own = self.delays.pop((command.node, command.run, command.item), 0.0)
+        return own or self.delays.get((command.node, command.run, None), 0.0)
+
+    def route(self, node: str, run: int) -> str:
+        """The route of a run by the names of its edges."""
+        return route_label(self.graph, self.state.runs[node, run].route)
+
     def label(self, node: str, run: int, item: int | None) -> str:
         """`task`, `task[item]`, `task@route`."""
-        route = self.state.runs[node, run].route
+        route = self.route(node, run)
         return node + ("" if item is None else f"[{item}]") + (f"@{route}" if route else "")
 
     # -- what goes on by itself --------------------------------------------------------------------------------------
@@ -230,7 +251,7 @@ class World:
         """End one action as its mock says."""
         self.in_flight.remove(work)
         command = work.command
-        answer = self.mocks.next(command.node, self.state.runs[command.node, command.run].route, command.item)
+        answer = self.mocks.next(command.node, self.route(command.node, command.run), command.item)
         if answer.status == "pending":
             raise HarnessError(f"{work.label} is no inquiry but its mock is pending")
         self.now += timedelta(seconds=1)
@@ -262,7 +283,7 @@ class World:
         wanted = argument if isinstance(argument, dict) else {"task": argument}
         for work in self.in_flight:
             command = work.command
-            route = self.state.runs[command.node, command.run].route
+            route = self.route(command.node, command.run)
             if (
                 command.node == wanted["task"]
                 and wanted.get("item") in (None, command.item)
@@ -275,7 +296,7 @@ class World:
         """An open inquiry is answered, or runs out of time; a paused workflow is resumed."""
         wanted = argument if isinstance(argument, dict) else {"task": argument}
         for inquiry in self.waiting:
-            route = self.state.runs[inquiry.node, inquiry.run].route
+            route = self.route(inquiry.node, inquiry.run)
             if inquiry.node == wanted["task"] and wanted.get("route", route) == route:
                 break
         else:
@@ -285,7 +306,7 @@ class World:
         answer = self.mocks.next(inquiry.node, route, inquiry.item)
         place = {"now": self.now, "node": inquiry.node, "run": inquiry.run, "item": inquiry.item}
         if answer.status == "succeeded":
-            self.say(tell.InquiryAnswered(**place, response=answer.result))
+            self.say(tell.InquiryAnswered(**place, response=answer.result["response"]))
         else:
             self.say(tell.InquiryExpired(**place))
         if self.state.phase is Phase.PAUSED:
@@ -309,10 +330,16 @@ class World:
             self.begin(reuse)
 
 
+def route_label(graph: Graph, route: str) -> str:
+    """A route as scenarios write it: sources of the splitting edges from the start on."""
+    return "/".join(graph.flow.edges[edge].label for edge in route.split("/")) if route else ""
+
+
 def ending(answer: Answer, node: str, attempt: int) -> dict[str, Any]:
     """The fields of an ending."""
     failure = None
     if answer.status != "succeeded":
         message = f"mocked as {answer.status}"
-        failure = Failure(type=ERRORS[answer.status], message=message, node=node, attempt=attempt)
+        details = {"status": answer.status}
+        failure = Failure(type=ERRORS[answer.status], message=message, details=details, node=node, attempt=attempt)
     return {"outcome": OUTCOMES[answer.status], "output": answer.result, "failure": failure}
