@@ -51,8 +51,8 @@ demo: $(CORE) ## start a server on a free port, run the example workflows, show 
 bench: $(DEV) ## measure the workloads of docs/reference/benchmarks.md
 	$(PYTHON) -m bench $(ARGS)
 
-conformance: $(DEV) ## run the Orquesta scenarios against our engine
-	$(PYTHON) -m pytest -q tests/scenarios $(ARGS)
+conformance: $(DEV) ## run workflow scenarios through the engine in six orders (DIR=folder, default: shared and own)
+	$(PYTHON) -m tests.scenarios $(ARGS) $(DIR)
 
 nab: $(DEV) ## score the detectors on labelled series
 	$(PYTHON) -m bench.nab $(ARGS)

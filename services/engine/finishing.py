@@ -107,10 +107,6 @@ def _start_undo(turn: Turn, undone: Run, name: str) -> None:
 
 def _finish(turn: Turn, phase: Phase) -> bool:
     """Render the output and end; an output that breaks its promise may still turn success into failure."""
-    if phase is Phase.FAILED:
-        for place, gathering in list(turn.state.gatherings.items()):
-            left = unreachable(turn.state, place, gathering)
-            turn.emit(events.Troubled(kind="unreachable_join", at=turn.now, failure=left))
     rendered = render_output(turn, phase)
     for failure in rendered.errors:
         turn.emit(events.Troubled(kind="output", at=turn.now, failure=failure))

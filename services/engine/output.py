@@ -66,6 +66,8 @@ def render_output(turn: Turn, phase: Phase) -> Output:
 
 def final_context(state: State) -> Context:
     """The variables of all branches, as the output sees them."""
+    if not state.runs and not state.graph.profile.output_sees_unstarted:
+        return Context()
     whole = state.leaves if state.leaves is not None else state.root
     left = [gathering.context for gathering in state.gatherings.values()]
     left += [token.context for _, token in sorted(state.staged.items())]

@@ -316,13 +316,26 @@ def _uuid(at: Standpoint) -> str:
     return str(uuid.uuid5(namespace, f"{at.state.events}/{at.salt}/{at.number}"))
 
 
-def _task_status(at: Standpoint, name: str, route: str | None = None) -> str:
-    run = at.find(name, route)
+def _routes(at: Standpoint) -> list[str]:
+    """The routes in the order in which they came up; StackStorm numbers them so."""
+    return list(dict.fromkeys(["", *(run.route for run in at.state.runs.values())]))
+
+
+def _find(at: Standpoint, name: str, route: str | int | None) -> Run | None:
+    """A task on the route of that name or number."""
+    if isinstance(route, int):
+        routes = _routes(at)
+        return at.find(name, routes[route]) if 0 <= route < len(routes) else None
+    return at.find(name, route)
+
+
+def _task_status(at: Standpoint, name: str, route: str | int | None = None) -> str:
+    run = _find(at, name, route)
     return _NEVER if run is None else at.word(run)
 
 
-def _task(at: Standpoint, name: str | None = None, route: str | None = None) -> dict[str, Any]:
-    run = at.run if name is None else at.find(name, route)
+def _task(at: Standpoint, name: str | None = None, route: str | int | None = None) -> dict[str, Any]:
+    run = at.run if name is None else _find(at, name, route)
     if run is None:
         raise LookupError(f"the task {name!r} has not started")
     result = at.result_of(run)
@@ -336,7 +349,7 @@ def _task(at: Standpoint, name: str | None = None, route: str | None = None) -> 
     return {
         "task_name": run.node,
         "task_id": run.node,
-        "route": run.route,
+        "route": _routes(at).index(run.route),
         "status": at.word(run),
         "result": result,
     }

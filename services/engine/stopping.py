@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.engine import events
 from services.engine.commands import CancelChild, ClearTimer, CloseInquiry, InterruptAttempt
 from services.engine.graph import Failure, Kind
+from services.engine.joins import unreachable
 from services.engine.state import State, Work
 from services.engine.statuses import Change, Outcome, Phase, Stage
 from services.engine.turn import Turn
@@ -25,7 +26,16 @@ def fail(turn: Turn, failure: Failure, *, kind: str, transition: int | None = No
         turn.emit(events.Troubled(kind=kind, at=turn.now, failure=failure, transition=transition, fatal=fatal))
     if fatal and (turn.graph.profile.fail_fast or not by_choice):
         turn.emit(events.Changed(change=Change.FAIL, at=turn.now, reason=failure.message))
+        _report_joins(turn, failure)
         stop_all(turn, spare_running=not turn.graph.profile.stop_running)
+
+
+def _report_joins(turn: Turn, failure: Failure) -> None:
+    """Name the joins that the failure leaves half reached."""
+    for place, gathering in list(turn.state.gatherings.items()):
+        left = unreachable(turn.state, place, gathering)
+        if left != failure:
+            turn.emit(events.Troubled(kind="unreachable_join", at=turn.now, failure=left))
 
 
 def cancel(turn: Turn, *, by: str | None = None, reason: str | None = None) -> None:

@@ -7,7 +7,7 @@ from services.engine.events import Troubled
 from services.engine.graph import Command, Graph
 from services.engine.state import Run, State
 from services.engine.statuses import Outcome, Phase
-from tests.scenarios.world import World, route_label
+from tests.scenarios.world import World
 
 PHASES: Mapping[Phase, str] = {
     Phase.PENDING: "requested",
@@ -55,8 +55,8 @@ def outcome(world: World) -> dict[str, Any]:
     return {
         "status": PHASES[world.state.phase],
         "output": world.state.output or None,
-        "tasks": [task for state in world.states for task in tasks(world.graph, state)],
-        "transitions": [pair for state in world.states for pair in transitions(state)],
+        "tasks": [task for state in world.states for task in tasks(state)],
+        "transitions": [pair for state in world.states for pair in transitions(world.graph, state)],
         "engine_commands": [pair for state in world.states for pair in engine_commands(world.graph, state)],
         "actions": world.actions,
         "errors": errors(world),
@@ -70,16 +70,27 @@ def own_runs(state: State) -> list[Run]:
     return [run for run in state.runs.values() if not run.reused]
 
 
-def tasks(graph: Graph, state: State) -> Iterator[dict[str, Any]]:
+def tasks(state: State) -> Iterator[dict[str, Any]]:
     """One entry for each run of a task."""
     for run in own_runs(state):
-        yield {"task": run.node, "route": route_label(graph, run.route) or None, "status": OUTCOMES[run.outcome]}
+        yield {"task": run.node, "route": run.route or None, "status": OUTCOMES[run.outcome]}
 
 
-def transitions(state: State) -> Iterator[str]:
+def transitions(graph: Graph, state: State) -> Iterator[str]:
     """`a -> b` for each edge because of which, also, a run started."""
     for run in own_runs(state):
         yield from (f"{node} -> {run.node}" for node, _ in run.inbound)
+        yield from (f"{node} -> {run.node}" for node in sorted(kept_links(graph, state, run)))
+
+
+def kept_links(graph: Graph, state: State, run: Run) -> set[str]:
+    """A list task that leads to itself keeps the links of its rounds before: the format was measured so."""
+    links: set[str] = set()
+    before = run
+    while graph.nodes[run.node].items is not None and before is not None:
+        before = next((state.runs[key] for key in before.inbound if key[0] == run.node), None)
+        links |= {node for node, _ in before.inbound} if before is not None else set()
+    return links - {node for node, _ in run.inbound}
 
 
 def engine_commands(graph: Graph, state: State) -> Iterator[str]:
@@ -98,11 +109,10 @@ def targets(graph: Graph, node: str, transition: int) -> list[str]:
 
 
 def errors(world: World) -> list[dict[str, Any]]:
-    """What went wrong; a re-run forgets what went wrong in the tasks that it repeats."""
+    """What went wrong; a re-run forgets the errors of the tasks that it began with."""
     found: list[tuple[str | None, dict[str, Any]]] = []
-    for state in world.states:
-        again = {run.node for run in own_runs(state)}
-        found = [entry for entry in found if entry[0] is not None and entry[0] not in again]
+    for state, repeated in zip(world.states, world.repeated, strict=True):
+        found = [entry for entry in found if entry[0] not in repeated]
         found += [
             (trouble.failure.node, entry) for trouble in state.troubles for entry in entries(world.graph, trouble)
         ]

@@ -5,12 +5,13 @@ through their stored JSON form; after every step of the script the whole log is 
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from models.records import Effect, ErrorType
+from services.adapters.expression_sandbox import answer_request
 from services.engine import commands as do
 from services.engine import events as happened
 from services.engine import inputs as tell
@@ -19,6 +20,7 @@ from services.engine.events import Event
 from services.engine.evolve import evolve
 from services.engine.graph import ActionFacts, Failure, Graph, Kind, Limits
 from services.engine.replay import encode, fold
+from services.engine.rerun import From, Refused, plan
 from services.engine.state import State
 from services.engine.statuses import Outcome, Phase
 from tests.scenarios.mocks import Answer, Mocks
@@ -83,6 +85,8 @@ class World:
         self.delays: dict[tuple[str, int, int | None], float] = {}
         self.actions: list[dict[str, Any]] = []
         self.refused: list[str] = []
+        self.repeated: list[set[str]] = [set()]
+        """For each execution the tasks that its re-run began with."""
         self.begin(None)
 
     @property
@@ -145,13 +149,8 @@ class World:
 
     def evaluated(self, given: tell.Input, question: do.Evaluate) -> tell.Evaluated:
         """Answer what the engine cannot evaluate itself."""
-        if question.requests:
-            raise HarnessError(f"expressions outside the safe subset: {question.requests}")
-        known = {ref: self.facts(ref) for ref in question.actions}
-        before = given if isinstance(given, tell.Evaluated) else None
-        if before is not None:
-            return replace(before, actions={**before.actions, **known})
-        return tell.Evaluated(of=given, answers={}, actions=known)
+        answers = {str(request["id"]): answered(request) for request in question.requests}
+        return tell.Evaluated(of=given, answers=answers, actions={ref: self.facts(ref) for ref in question.actions})
 
     def carry_out(self, command: do.EngineCommand) -> None:
         """Note what the engine wants done."""
@@ -209,8 +208,8 @@ class World:
         return own or self.delays.get((command.node, command.run, None), 0.0)
 
     def route(self, node: str, run: int) -> str:
-        """The route of a run by the names of its edges."""
-        return route_label(self.graph, self.state.runs[node, run].route)
+        """The route of a run."""
+        return self.state.runs[node, run].route
 
     def label(self, node: str, run: int, item: int | None) -> str:
         """`task`, `task[item]`, `task@route`."""
@@ -320,19 +319,27 @@ class World:
 
     def rerun(self, argument: Any) -> None:
         """Run the ended execution again: a new one that takes over what is not repeated."""
-        tasks = (argument or {}).get("tasks")
-        from services.engine.rerun import plan
-
-        reuse = plan(self.state, tasks, self.graph)
-        if isinstance(reuse, str):
+        start = [
+            From(node=entry)
+            if isinstance(entry, str)
+            else From(**{"node" if k == "task" else k: v for k, v in entry.items()})
+            for entry in (argument or {}).get("tasks") or ()
+        ]
+        planned = plan(self.state, self.graph, start)
+        if isinstance(planned, Refused):
             self.refused.append("rerun")
         else:
-            self.begin(reuse)
+            failed = {line["node"] for line in planned.again if line["status"] == "failed"}
+            self.repeated.append({entry.node for entry in start} or failed)
+            self.begin(planned.reuse)
 
 
-def route_label(graph: Graph, route: str) -> str:
-    """A route as scenarios write it: sources of the splitting edges from the start on."""
-    return "/".join(graph.flow.edges[edge].label for edge in route.split("/")) if route else ""
+def answered(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the expression worker would answer, without its process."""
+    try:
+        return {"value": answer_request(request)}
+    except Exception as error:  # whatever the template raises is the answer
+        return {"error": str(error)}
 
 
 def ending(answer: Answer, node: str, attempt: int) -> dict[str, Any]:
