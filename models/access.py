@@ -166,6 +166,12 @@ async def other_admins(db: AsyncDAL, user_id: int) -> int:
     return int(await db((u.is_admin == True) & (u.is_active == True) & (u.id != user_id)).count())  # noqa: E712
 
 
+async def lock_admins(db: AsyncDAL) -> None:
+    """Let nobody else change an administrator until the end of the transaction."""
+    u = db.app_user
+    await db(u.is_admin == True).select(u.id, orderby=u.id, for_update=True)  # noqa: E712 - pyDAL's spelling
+
+
 async def roles_of(db: AsyncDAL, user_ids: Sequence[int]) -> list[RoleRow]:
     """The roles of some users."""
     r = db.user_role

@@ -76,6 +76,8 @@ class Accounts:
         entry = self._entry("update_user", user_id, by, dict(values))
         try:
             async with self._db.transaction():
+                if before.user.is_admin:
+                    await models.access.lock_admins(self._db)
                 await models.access.update_user(self._db, user_id, dict(values))
                 if before.user.is_admin and not await self._an_admin_remains():
                     raise Conflict("This is the last active administrator")
