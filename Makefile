@@ -68,21 +68,22 @@ lock: pyproject.toml ## resolve the dependencies anew (needs uv)
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
+# A virtual environment made here is rebuilt when a lock changes; one that was not is used as it is and never touched.
 $(CORE): requirements.lock
-	$(call venv)
-	@$(PIP) -r requirements.lock || { rm -rf $(VENV); exit 1; }
-	@touch $@
+	@$(call install,requirements.lock,$(CORE))
 
 $(DEV): requirements.lock requirements-dev.lock
-	$(call venv)
-	@echo "Installing what tests and checks need (about a minute)"
-	@$(PIP) -r requirements-dev.lock || { rm -rf $(VENV); exit 1; }
-	@touch $(CORE) $@
+	@$(call install,requirements-dev.lock,$(CORE) $(DEV))
 
-define venv
-	@test -n "$(PY)" || { echo 'Python 3.11 or newer is needed; none was found'; exit 1; }
-	@rm -rf $(VENV)
-	@$(PY) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); echo 'The venv module is missing: on Debian and Ubuntu run "apt install python3-venv"'; exit 1; }
+define install
+	if [ -d $(VENV) ] && [ ! -e $(VENV)/.made-here ]; then echo 'Using $(VENV) as it is: it was not made here'; exit 0; fi; \
+	test -n "$(PY)" || { echo 'Python 3.11 or newer is needed; none was found'; exit 1; }; \
+	rm -rf $(VENV) && mkdir -p $(VENV) && touch $(VENV)/.made-here; \
+	$(PY) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+		echo 'The venv module is missing: on Debian and Ubuntu run "apt install python3-venv"'; exit 1; }; \
+	echo 'Installing $(1) into $(VENV)'; \
+	$(PIP) -r $(1) || { rm -rf $(VENV); exit 1; }; \
+	touch $(2)
 endef
 
 .PHONY: help run setup test test-all crash check format migrate docs demo bench conformance nab soak lock clean
