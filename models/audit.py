@@ -63,7 +63,7 @@ async def count(db: AsyncDAL, wanted: AuditFilter, *, cap: int) -> int:
         f"{column} {sign} :{name}" for name, (column, sign) in _COLUMNS.items() if getattr(wanted, name) is not None
     ]
     where = " AND ".join(conditions) or "1 = 1"
-    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM audit_log WHERE {where} LIMIT :cap) AS found"  # noqa: S608 - constant names
+    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM audit_log WHERE {where} LIMIT :cap) AS found"
     values = {name: getattr(wanted, name) for name in _COLUMNS if getattr(wanted, name) is not None}
     return int(await db.sql(text, cap=cap, **values).scalar())
 

@@ -33,7 +33,11 @@ def key_group() -> None:
 @click.option("--user", required=True, help="Name of the user whose key it is.")
 @click.option("--name", default="from the command line", show_default=True, help="What the key is for.")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice([scope.value for scope in Scope]), help="Limit the key; may be repeated."
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="Limit the key; may be repeated.",
 )
 @click.option("--community", type=click.IntRange(1), help="Limit the key to one community.")
 @click.option("--days", type=click.IntRange(1, 36500), help="The key expires after this many days.")
