@@ -1,0 +1,1 @@
+"""Detectors: pure functions and compact state; no clock, no I/O."""
