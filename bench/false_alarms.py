@@ -17,6 +17,8 @@ from services.insight.detectors.rows import F64
 
 POINTS = 30 * 1440
 LEVELS = (1.0, 2.0, 3.0)
+CALM = 60
+"""Points between two alarms that count as two."""
 
 
 def healthy(rng: np.random.Generator, count: int) -> dict[str, F64]:
@@ -50,10 +52,13 @@ def alarms(values: F64, *, progress: Callable[[int], None] | None = None) -> F64
     """Incidents per series at each of `LEVELS`, as one row per level."""
     bank = AutoBank(len(values))
     found = np.zeros((len(LEVELS), len(values)))
+    latest = np.full(found.shape, -CALM)
     for step in range(values.shape[1]):
         onset = bank.step(np.full(len(values), 1.7e9 + 60.0 * step), values[:, step]).onset
         for row, level in enumerate(LEVELS):
-            found[row] += onset >= level
+            over = onset >= level
+            found[row] += over & (step - latest[row] >= CALM)
+            latest[row, over] = step
         if progress and step % 10_000 == 0:
             progress(step)
     return found

@@ -90,7 +90,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     if not options.windows.exists():
-        raise SystemExit(f"no labelled data at {options.windows}: give --data and --windows (make nab DATA=… WINDOWS=…)")
+        raise SystemExit(
+            f"no labelled data at {options.windows}: give --data and --windows (make nab DATA=… WINDOWS=…)"
+        )
     out = options.out or Path(tempfile.mkdtemp(prefix="nab-"))
     windows = json.loads(options.windows.read_text())
     names = [name for name in windows if (options.data / name).exists()]

@@ -1,6 +1,7 @@
 """`auto`: one detector and one setting for every series, in a stream.
 
-Each point is looked at in eight ways (level over three spans, roughness, day, week, drift from the season). Each way
+Each point is looked at in eight ways (value, level over two spans, roughness, day, hour of the week, season, drift
+from the season). Each way
 gives a number of decades of surprise against the series' own past (`ranks`); half the largest and half the mean of
 the three largest is the point's surprise. It is put on a scale of time (a series with a point an hour has fewer
 chances to raise a false alarm than one with a point a second), and shifted so that 2.0 is about one false alarm in
@@ -20,8 +21,9 @@ from services.insight.detectors.level import Level, LevelView
 from services.insight.detectors.ranks import SETTLE, Ranks
 from services.insight.detectors.rows import F64, I64, Layout, Rows
 from services.insight.detectors.season import Season, SeasonView
+from services.insight.detectors.series import LARGEST
 
-VIEWS = ("fast level", "level", "slow level", "roughness", "day", "hour of the week", "season drift", "season")
+VIEWS = ("value", "level", "slow level", "roughness", "day", "hour of the week", "season drift", "season")
 MIN_POINTS = 50
 """No score from fewer points than this."""
 _PLAIN = MIN_POINTS - SETTLE
@@ -30,7 +32,7 @@ _MATURE = np.array([_PLAIN, _PLAIN, _PLAIN, _PLAIN, _SEASONAL, _SEASONAL, _SEASO
 _TOP = 3
 _MAX_SHARE = 0.5
 _NOTHING = 0.3
-CALIBRATION = -2.4
+CALIBRATION = -2.5
 """Added to the surprise per five minutes to make it a score; found on series without faults (bench/false_alarms.py)."""
 _FORMAT = b"A1"
 
@@ -110,16 +112,19 @@ class AutoBank:
     def step(self, times: F64, values: F64) -> Verdicts:
         """Judge and learn one point per series; a series whose value is not finite or not newer is left alone."""
         first = self.level.seen == 0
-        good = np.isfinite(values) & (np.abs(values) < _HUGE) & np.isfinite(times) & (first | (times > self.level.time))
+        good = (
+            np.isfinite(values) & (np.abs(values) < LARGEST) & np.isfinite(times) & (first | (times > self.level.time))
+        )
         if good.all():
-            return self._step(times, values)
+            return self.feed(times, values)
         rows = np.nonzero(good)[0]
         some = self.pick(rows)
-        verdicts = some._step(times[rows], values[rows])
+        verdicts = some.feed(times[rows], values[rows])
         self.put(rows, some)
         return _spread(verdicts, rows, self.size)
 
-    def _step(self, times: F64, values: F64) -> Verdicts:
+    def feed(self, times: F64, values: F64) -> Verdicts:
+        """`step` for values that are all finite and newer."""
         origin = self.origin.origin
         origin[:] = np.where(self.level.seen == 0, values, origin)
         relative = values - origin
@@ -127,9 +132,10 @@ class AutoBank:
         level = self.level.observe(times, relative)
         season = self.season.observe(times, relative, level.error)
         views = _views(level, season)
+        views[views < _ROUNDING * (np.abs(relative) + np.abs(before))[:, np.newaxis]] = 0.0
         surprises = self.ranks.surprise(views, _MATURE)
-        self.ranks.add(views)
         surprise, reason = self._combine(surprises, level)
+        self.ranks.add(views, surprise)
         surprise = np.where(surprise > _NOTHING, surprise + self.level.interval - _FIVE_MINUTES, 0.0)
         surprise = np.where(self.level.seen >= MIN_POINTS, np.maximum(surprise, 0.0), 0.0)
         opens = self.incidents.onset(surprise)
@@ -155,12 +161,13 @@ class AutoBank:
 
 
 _FIVE_MINUTES = float(np.log10(300.0))
-_HUGE = 1e150
+_ROUNDING = 1e-6
+"""Deviations smaller than this share of the distance from the first value are rounding, not news."""
 
 
 def _views(level: LevelView, season: SeasonView) -> F64:
     views = (
-        level.fast,
+        np.abs(level.error),
         level.middle,
         level.slow,
         level.rough,

@@ -11,7 +11,7 @@ from services.insight.detectors.rows import F32, F64, U16, Layout, Mask, Rows
 CALM = 30
 """Points below `HOLD` of the peak after which an incident is over."""
 HOLD = 0.7
-WORSE = 0.3
+WORSE = 0.5
 """Decades by which a point must pass the peak to be reported again while its incident is open."""
 
 
@@ -27,7 +27,7 @@ class Incidents(Rows):
         """Whether each series' point opens an incident or makes an open one distinctly worse."""
         over = self.calm > CALM
         peak = np.where(over, 0.0, self.peak.astype(np.float64))
-        opens = (surprise > 0) & ((surprise > peak + WORSE) | (peak == 0))
+        opens: Mask = (surprise > 0) & ((surprise > peak + WORSE) | (peak == 0))
         going_on = opens | (surprise > HOLD * peak)
         self.peak[:] = np.where(opens, surprise, peak)
         self.calm[:] = np.where(going_on, 0, np.minimum(self.calm + 1, CALM + 1))

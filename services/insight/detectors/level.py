@@ -7,16 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from services.insight.detectors.rows import F64, U16, Layout, Rows
+from services.insight.detectors.rows import F64, U16, Layout, Mask, Rows
 
 LEVEL_MEMORY = 400.0
 CLIP = 4.0
-FAST, MIDDLE, SLOW = 6.0, 12.0, 80.0
+MIDDLE, SLOW = 12.0, 80.0
 ROUGH_MEMORY = 18.0
 _INTERVAL_MEMORY = 200.0
 _INTERVAL_STEP = 0.3
 FLAT_FROM = 10.0
 GAP_FROM = 3.0
+_WARM_GAPS = 30
 _COUNTED = 65_535
 
 
@@ -26,10 +27,9 @@ class LevelView:
 
     error: F64
     """Distance from the slow robust level."""
-    fast: F64
     middle: F64
     slow: F64
-    """Means of `error` over a few, a dozen and some eighty points: a change of level, larger or smaller."""
+    """Means of `error` over a dozen and some eighty points: a change of level, larger or smaller."""
     rough: F64
     """Mean absolute change from point to point: a change of variance; NaN on the first point."""
     stuck: F64
@@ -45,7 +45,6 @@ class Level(Rows):
         "seen": ("u2", (), 0),
         "level": ("f8", (), 0),
         "scale": ("f8", (), 0),
-        "fast": ("f8", (), 0),
         "middle": ("f8", (), 0),
         "slow": ("f8", (), 0),
         "rough": ("f8", (), 0),
@@ -59,7 +58,6 @@ class Level(Rows):
     seen: U16
     level: F64
     scale: F64
-    fast: F64
     middle: F64
     slow: F64
     rough: F64
@@ -74,9 +72,8 @@ class Level(Rows):
     def observe(self, times: F64, values: F64) -> LevelView:
         """Judge one point per series, then learn from it. `values` are relative to the series' first value."""
         first = self.seen == 0
-        count = self.seen + 1.0
+        count = self.seen.astype(np.float64) + 1
         error = values - self.level
-        self.fast += (error - self.fast) / FAST
         self.middle += (error - self.middle) / MIDDLE
         self.slow += (error - self.slow) / SLOW
         change = np.where(first, 0.0, np.abs(values - self.last))
@@ -92,7 +89,6 @@ class Level(Rows):
         self.seen[:] = np.minimum(count, _COUNTED)
         return LevelView(
             error=error,
-            fast=np.abs(self.fast),
             middle=np.abs(self.middle),
             slow=np.abs(self.slow),
             rough=np.where(first, np.nan, self.rough),
@@ -100,18 +96,17 @@ class Level(Rows):
             gap=gap,
         )
 
-    def _stuck(self, change: F64, first: F64) -> F64:
+    def _stuck(self, change: F64, first: Mask) -> F64:
         """Two decades for every doubling of the longest run of equal values so far."""
-        same = (change == 0) & ~np.asarray(first, dtype=bool)
+        same = (change == 0) & ~first
         np.maximum(self.longest_run, self.run, out=self.longest_run, where=~same)
         self.run[:] = np.where(same, self.run + 1, 0)
         known = same & (self.scale > 0)
         return np.where(known, 2 * np.log2(np.maximum(self.run / np.maximum(self.longest_run, FLAT_FROM), 1)), 0.0)
 
-    def _gap(self, times: F64, first: F64, count: F64) -> F64:
+    def _gap(self, times: F64, first: Mask, count: F64) -> F64:
         """Two decades for every doubling of the longest gap so far."""
-        start = np.asarray(first, dtype=bool)
-        seconds = np.where(start, 1.0, np.maximum(times - self.time, 1e-3))
+        seconds = np.where(first, 1.0, np.maximum(times - self.time, 1e-3))
         logs = np.log10(seconds)
         typical = 10.0**self.interval
         usual = np.maximum(self.longest_gap, GAP_FROM * typical)
@@ -120,10 +115,7 @@ class Level(Rows):
         second = count == 2
         step = np.clip(logs - self.interval, -_INTERVAL_STEP, _INTERVAL_STEP)
         moved = self.interval + step / np.minimum(np.maximum(count - 1, 1), _INTERVAL_MEMORY)
-        self.interval[:] = np.where(second, logs, np.where(start, self.interval, moved))
-        np.maximum(self.longest_gap, seconds, out=self.longest_gap, where=~start)
+        self.interval[:] = np.where(second, logs, np.where(first, self.interval, moved))
+        np.maximum(self.longest_gap, seconds, out=self.longest_gap, where=~first)
         self.time[:] = times
         return surprise
-
-
-_WARM_GAPS = 30

@@ -48,7 +48,7 @@ def judge_auto(bank: AutoBank, series: Sequence[Series]) -> list[Judgement]:
     bank.put(order, sorted_bank)
     place = np.argsort(order)
     return [
-        Judgement(*(out[field][place[i], : len(one)] for field in _FIELDS), min_points=auto.MIN_POINTS)
+        Judgement(min_points=auto.MIN_POINTS, **{field: out[field][place[i], : len(one)] for field in _FIELDS})
         for i, one in enumerate(series)
     ]
 

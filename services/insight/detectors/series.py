@@ -10,8 +10,8 @@ import numpy as np
 
 from services.insight.detectors.rows import F64
 
-LARGEST = 1e150
-"""Magnitudes beyond this are treated as not finite: their squares would be."""
+LARGEST = 1e30
+"""Magnitudes from here on are treated as not finite: profiles are kept in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +50,3 @@ class Judgement:
     reason: F64
     """Index of what was oddest (see `hints`); NaN for textbook methods."""
     min_points: int
-
-
