@@ -54,8 +54,8 @@ bench: $(DEV) ## measure the workloads of docs/reference/benchmarks.md
 conformance: $(DEV) ## run workflow scenarios through the engine in six orders (DIR=folder, default: shared and own)
 	$(PYTHON) -m tests.scenarios $(ARGS) $(DIR)
 
-nab: $(DEV) ## score the detectors on labelled series
-	$(PYTHON) -m bench.nab $(ARGS)
+nab: $(DEV) ## score the detectors on labelled series (DATA=folder WINDOWS=file OUT=folder)
+	$(PYTHON) -m bench.nab $(if $(DATA),--data $(DATA)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 soak: $(DEV) ## load a server for a long time and watch its memory and its answers
 	$(PYTHON) -m bench.soak $(ARGS)
