@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.engine.dialects.native import compile_native
 from services.engine.dialects.orquesta import compile_orquesta
 from services.engine.graph import Graph
 from services.engine.inspect import inspect_graph
@@ -24,7 +25,7 @@ MAX_VALUES = 200_000
 FrontEnd = Callable[[Mapping[str, Any], Findings], Graph | None]
 """May give a graph although there are findings, so that inspection can add to them."""
 
-FRONT_ENDS: Mapping[str, FrontEnd] = {"orquesta": compile_orquesta}
+FRONT_ENDS: Mapping[str, FrontEnd] = {"native": compile_native, "orquesta": compile_orquesta}
 DIALECTS = ("native", "orquesta", "nodes", "wpk")
 
 

@@ -77,8 +77,8 @@ def end_run(turn: Turn, run: Run, done: Done) -> None:
 def _see_to_failures(turn: Turn, run: Run, done: Done, then: Following) -> None:
     if is_failure(done.outcome):
         assert done.failure is not None
-        kind = "task_failed" if done.outcome is Outcome.FAILED else "task_timed_out"
-        turn.emit(events.Troubled(kind=kind, at=turn.now, failure=done.failure))
+        usual = "task_failed" if done.outcome is Outcome.FAILED else "task_timed_out"
+        turn.emit(events.Troubled(kind=done.kind or usual, at=turn.now, failure=done.failure))
     for index, failure in then.errors:
         named = Failure(type=failure.type, message=failure.message, details=failure.details, node=run.node)
         fail(turn, named, kind="expression", transition=index)

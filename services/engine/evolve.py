@@ -83,7 +83,7 @@ def _undo_token(state: State, node: str, undone: tuple[str, int]) -> Token:
     position = max(at for at, entry in enumerate(state.undoable) if entry[:2] == undone)
     context = state.log.take(state.undoable, position)[2]
     born(state, (node, ""))
-    return Token(-1, node, "", (undone,), context)
+    return Token(-1, node, "", (), context)
 
 
 def _node_started(state: State, event: events.NodeStarted) -> None:
@@ -92,7 +92,7 @@ def _node_started(state: State, event: events.NodeStarted) -> None:
     run = _enter(state, token, event.node)
     log.set(state, "queue_at", _first_staged(state, state.queue, state.queue_at))
     log.set(state, "free_at", _first_staged(state, state.free, state.free_at))
-    run.undo = event.undoes is not None
+    run.undoes = event.undoes
     run.kind, run.action, run.effect = event.kind, event.action, event.effect
     run.input, run.started_at, run.delay_s = event.input, event.at, event.delay_s
     log.set(state, "operations", state.operations + 1)

@@ -111,7 +111,7 @@ def _finish(turn: Turn, phase: Phase) -> bool:
     for failure in rendered.errors:
         turn.emit(events.Troubled(kind="output", at=turn.now, failure=failure))
     if rendered.broken is not None and phase is Phase.COMPLETED:
-        fail(turn, rendered.broken, kind="output_rejected")
+        fail(turn, rendered.broken, kind=rendered.kind)
         return True
     reason = turn.state.fatal if phase is Phase.FAILED else None
     turn.emit(events.Finished(phase=phase, at=turn.now, output=rendered.value, failure=reason))

@@ -110,6 +110,10 @@ class Transition:
     """What follows when its condition holds: one delta of variables, several targets."""
 
     when: When = None
+    on: frozenset[Outcome] | None = None
+    """Only after these outcomes; looked at before `when` is evaluated."""
+    choice: int | None = None
+    """Of the transitions of one task with the same number only the first one that holds fires."""
     publish: tuple[Assignment, ...] = ()
     do: tuple[str, ...] = ()
     """Node ids and `Command`s; empty means `end`."""

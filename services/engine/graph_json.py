@@ -69,6 +69,8 @@ def _full(node: Node) -> dict[str, Any]:
 def _transition(step: Transition) -> dict[str, Any]:
     return {
         "when": _when(step.when),
+        "on": _when(step.on),
+        "choice": step.choice,
         "publish": [_assignment(entry) for entry in step.publish],
         "do": list(step.do),
         "message": source(step.message),

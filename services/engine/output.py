@@ -34,6 +34,8 @@ class Output:
     """Entries that were left out."""
     broken: Failure | None = None
     """Why a success is none after all."""
+    kind: str = "output_rejected"
+    """What the error log calls that."""
 
 
 def render_output(turn: Turn, phase: Phase) -> Output:
@@ -60,7 +62,7 @@ def render_output(turn: Turn, phase: Phase) -> Output:
     if output.errors and profile.output_error_fails:
         output.broken = output.errors[0]
     elif phase is Phase.COMPLETED:
-        output.broken = violation(turn.graph, output.value)
+        output.broken, output.kind = violation(turn.graph, output.value), "validation"
     return output
 
 

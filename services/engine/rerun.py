@@ -106,8 +106,8 @@ def _dropped(state: State, named: set[Key]) -> set[Key]:
     """Runs that are repeated: those named, those that ended badly, and everything behind them."""
     dropped = set(named)
     for run in state.runs.values():
-        if run.undo:
-            dropped.update(run.inbound)
+        if run.undoes is not None:
+            dropped.add(run.undoes)
     for run in state.runs.values():
         if not run.undo and (_ended_badly(run, state.graph) or any(key in dropped for key in run.inbound)):
             dropped.add(run.key)

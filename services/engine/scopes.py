@@ -94,12 +94,14 @@ class Standpoint:
 class Done:
     """How the current task (or attempt, or item) has ended, before the state knows it."""
 
-    __slots__ = ("failure", "outcome", "output")
+    __slots__ = ("failure", "kind", "outcome", "output")
 
-    def __init__(self, outcome: Outcome, output: Any, failure: Failure | None) -> None:
+    def __init__(self, outcome: Outcome, output: Any, failure: Failure | None, kind: str | None = None) -> None:
         self.outcome = outcome
         self.output = output
         self.failure = failure
+        self.kind = kind
+        """What the error log calls its failure, where that is not the usual word."""
 
 
 class View(Mapping[str, Any]):

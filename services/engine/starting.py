@@ -94,8 +94,12 @@ def _start_staged(turn: Turn) -> None:
             plans.append(_plan(turn, token))
     turn.ask()
     if not _refused(turn, plans):
-        for plan in plans:
-            if turn.state.phase is Phase.RUNNING or (turn.state.phase is Phase.FAILING and plan.token.cleanup):
+        for plan in sorted(plans, key=lambda plan: plan.failure is None):
+            if (
+                plan.failure is not None
+                or turn.state.phase is Phase.RUNNING
+                or (turn.state.phase is Phase.FAILING and plan.token.cleanup)
+            ):
                 _start(turn, plan)
 
 
@@ -211,7 +215,8 @@ def _proceed(turn: Turn, plan: Plan, run: Run) -> None:
     """Whatever comes after entering: an end at once, a timer, or the first attempt."""
     key = (run.node, run.number, None)
     if plan.failure is not None:
-        end_run(turn, run, Done(Outcome.FAILED, None, plan.failure))
+        kind = "value_type" if plan.wrong_type else "expression"
+        end_run(turn, run, Done(Outcome.FAILED, None, plan.failure, kind))
     elif plan.skipped:
         end_run(turn, run, Done(Outcome.SKIPPED, None, None))
     elif plan.delay_s > 0:
@@ -219,18 +224,25 @@ def _proceed(turn: Turn, plan: Plan, run: Run) -> None:
     elif plan.items is not None:
         return
     elif run.kind is Kind.PASS:
-        end_run(turn, run, Done(Outcome.COMPLETED, _gathered(turn, run), None))
+        end_run(turn, run, _passed(turn, run))
     elif plan.due is not None:
         turn.set_timer("wait", key, plan.due)
     else:
         launch(turn, turn.state.work[key])
 
 
-def _gathered(turn: Turn, run: Run) -> Any:
-    """The result of a task without action: what it gathers, if anything."""
+def _passed(turn: Turn, run: Run) -> Done:
+    """The end of a task without action; one that gathers has failed when something it gathers has."""
     names = turn.graph.nodes[run.node].gather
     if not names:
-        return None
+        return Done(Outcome.COMPLETED, None, None)
     at = turn.before(run)
     found = {name: at.find(name) for name in names}
-    return {name: None if other is None else other.output for name, other in found.items()}
+    output = {name: None if other is None else other.output for name, other in found.items()}
+    bad = [other for other in found.values() if other is not None and other.failure is not None]
+    if not bad:
+        return Done(Outcome.COMPLETED, output, None)
+    cause = bad[0].failure
+    assert cause is not None
+    message = f"failed in {', '.join(other.node for other in bad)}: {cause.message}"
+    return Done(Outcome.FAILED, output, Failure(type=cause.type, message=message, node=run.node))

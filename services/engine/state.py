@@ -65,7 +65,7 @@ class Run:
     __slots__ = (
         "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "ended_event", "error", "failure", "fired", "handled",
         "inbound", "input", "items", "kind", "node", "number", "outcome", "output", "reused", "rounds", "route",
-        "started_at", "undo",
+        "started_at", "undoes",
     )  # fmt: skip
 
     def __init__(self, node: str, number: int, token: Token) -> None:
@@ -96,7 +96,13 @@ class Run:
         self.items: ItemList | None = None
         self.reused = False
         """Taken over from an earlier execution."""
-        self.undo = False
+        self.undoes: tuple[str, int] | None = None
+        """The run that this one compensates."""
+
+    @property
+    def undo(self) -> bool:
+        """Whether it is a compensation."""
+        return self.undoes is not None
 
     @property
     def key(self) -> tuple[str, int]:

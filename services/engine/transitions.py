@@ -38,10 +38,15 @@ def following(turn: Turn, run: Run, done: Done) -> Following:
     """Evaluate every transition of a task that has ended; with an error, none fires."""
     at = turn.after(run, done)
     result = Following()
+    chosen: set[int] = set()
     for index, step in enumerate(turn.graph.nodes[run.node].next):
+        if (step.on is not None and done.outcome not in step.on) or step.choice in chosen:
+            continue
         at.salt = f"{run.node}/{run.number}/{index}"
         try:
             if holds(turn, step.when, at):
+                if step.choice is not None:
+                    chosen.add(step.choice)
                 _fire(turn, (index, step), at, result)
         except ExpressionError as error:
             _note(turn, index, error, result)
