@@ -41,7 +41,7 @@ def repeat(turn: Turn, work: Work, done: Done, verdict: RetryIn) -> None:
             retry_s=verdict.delay_s,
         )
     )
-    if done.failure is not None and work.item is None:
+    if done.failure is not None:
         turn.emit(events.Troubled(kind="attempt_failed", at=turn.now, failure=done.failure))
     if verdict.delay_s > 0:
         turn.set_timer("retry", work.key, later(turn.now, verdict.delay_s))

@@ -225,8 +225,8 @@ class _Tasks:
         return [self._resolved(node) for node in self._nodes.values()]
 
     def _is_step(self, task: Any) -> bool:
-        node = self._nodes.get(task.get("name")) if isinstance(task, Mapping) else None
-        return node is not None and not node.undo
+        name = task.get("name") if isinstance(task, Mapping) else None
+        return isinstance(name, str) and name in self._nodes and not self._nodes[name].undo
 
     def _publish(self, name: str, task: Mapping[str, Any]) -> None:
         place = self._places[name]

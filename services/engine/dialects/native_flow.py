@@ -130,7 +130,7 @@ def with_publish(steps: tuple[Transition, ...], publish: tuple[Assignment, ...])
     """`publish` and `merge` of a task: on all its ways after success, else on its first transition, else on its own."""
     if not publish:
         return steps
-    after = [step.when == SUCCESS or step.on == SUCCESS for step in steps]
+    after = [SUCCESS in (step.when, step.on) for step in steps]
     if not any(after):
         after[:1] = [True for _ in steps[:1]]
     if not steps:

@@ -103,7 +103,7 @@ class Place:
         if outcomes is not None:
             return outcomes
         template = self.template(value)
-        if template.is_literal:
+        if template.is_literal and template.source is not None:
             hint = nearest(text, OUTCOMES) or f"Write {{{{ {text} }}}}."
             self.error("bad_condition", f"{text!r} is neither an outcome nor an expression.", hint=hint)
         return template
