@@ -14,7 +14,7 @@ from pathlib import Path
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import access, edge, errors, openapi, system
+from controllers import access, edge, errors, openapi, runs, system
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
 from models.schema import declare
@@ -28,16 +28,25 @@ from services.access.ratelimit import RateLimiter
 from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.access.store import DatabaseKeys
+from services.adapters.milvus import MilvusStore
+from services.adapters.openai import OpenAIEmbedder
 from services.background import Background, Job
+from services.history.database_vectors import DatabaseVectors
+from services.history.history import History, Registered
+from services.history.outbox import Embeddings, Indexer
+from services.history.runs import RunLog
+from services.history.search import RunSearch
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Check, Readiness
+from services.registry import lookup
 
 log = logging.getLogger("millrace.app")
 
 ROOT = Path(__file__).parent
-BLUEPRINTS = (system.blueprint, access.blueprint)
-LARGE_BODIES = {"/langgraph/hooks/log_run": 16 * 1024 * 1024, "/api/v1/runs": 16 * 1024 * 1024}
+BLUEPRINTS = (system.blueprint, access.blueprint, runs.blueprint)
+LOG_BODY_BYTES = 16 * 1024 * 1024
+LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
 RECONNECT_S = 1.0
 MIN_FREE_BYTES = 64 * 1024 * 1024
 Announce = Callable[[str], None]
@@ -72,18 +81,21 @@ def build_services(settings: Settings) -> Services:
     metrics = Metrics()
     audit = AuditLog(db, now=utc_now)
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
+    permissions = PermissionService(db, audit=audit)
+    background = Background(metrics)
     here = Services(
         rules=_rules(settings),
         db=db,
         authentication=authentication,
-        permission_service=PermissionService(db, audit=audit),
+        permission_service=permissions,
         accounts=Accounts(db, audit=audit, authentication=authentication),
         keys=KeyService(db, audit=audit, authentication=authentication, pepper=settings.key_pepper),
         audit=audit,
         record=AuditRecord(db),
         sealer=Sealer(db, now=utc_now),
         idempotency=Idempotency(db, now=utc_now),
-        background=Background(metrics),
+        background=background,
+        history=_history(settings, db, permissions, background),
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
         readiness=readiness,
@@ -92,6 +104,32 @@ def build_services(settings: Settings) -> Services:
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
     return here
+
+
+def _history(settings: Settings, db: AsyncDAL, permissions: PermissionService, background: Background) -> History:
+    """The run history with its background work: indexing always, embedding where it is configured."""
+    search = RunSearch(db)
+    indexer = Indexer(db, utc_now, embed=settings.embeddings_on)
+    background.add(Job(name="index-runs", work=indexer.catch_up, every_s=0.5))
+    if settings.embeddings_on:
+        endpoint = settings.milvus_endpoint
+        store = MilvusStore(endpoint, settings.milvus_collection) if endpoint else DatabaseVectors(db)
+        embedder = OpenAIEmbedder(
+            key=settings.openai_key, base_url=settings.openai_base_url, model=settings.embedding_model
+        )
+        search = RunSearch(db, embedder, store)
+        embeddings = Embeddings(db, embedder, store, utc_now)
+        background.add(Job(name="embed-runs", work=embeddings.catch_up, every_s=0.5))
+        background.add(Job(name="adopt-embedding-model", work=embeddings.adopt_model, every_s=5.0))
+        background.add(Job(name="rest-vectors", work=store.rest, every_s=60.0))
+        background.on_stop("vectors", store.close)
+        background.on_stop("embedder", embedder.close)
+
+    async def find(identifier: str) -> Registered | None:
+        found = await lookup.find(db, identifier)
+        return found.workflow if found else None
+
+    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=find)
 
 
 def open_database(settings: Settings, readiness: Readiness) -> AsyncDAL:
@@ -112,6 +150,7 @@ def _rules(settings: Settings) -> EdgeRules:
         version=VERSION,
         public_reads=settings.public_reads,
         max_body_bytes=settings.max_body_bytes,
+        max_log_body_bytes=max(LOG_BODY_BYTES, settings.max_body_bytes),
         trusted_proxies=settings.trusted_proxies,
         database="postgres" if settings.postgres_dsn else "sqlite",
         prometheus_url=settings.prom_url,

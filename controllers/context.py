@@ -21,6 +21,7 @@ from services.access.ratelimit import RateLimiter
 from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.background import Background
+from services.history.history import History
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Readiness
@@ -36,6 +37,7 @@ class EdgeRules:
     version: str
     public_reads: str
     max_body_bytes: int
+    max_log_body_bytes: int
     trusted_proxies: tuple[Network, ...] = ()
     database: str = "sqlite"
     prometheus_url: str | None = None
@@ -56,6 +58,7 @@ class Services:
     sealer: Sealer
     idempotency: Idempotency
     background: Background
+    history: History
     limiter: RateLimiter
     metrics: Metrics
     readiness: Readiness

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from quart import Quart, Response, request
+from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from controllers import envelope
@@ -13,6 +14,8 @@ from controllers.context import request_id
 from services import errors
 
 log = logging.getLogger("millrace.http")
+V = TypeVar("V", bound=Callable[..., Any])
+_UNAVAILABLE = "__millrace_unavailable__"
 
 STATUS: dict[type[errors.MillraceError], int] = {
     errors.Invalid: 400,
@@ -51,6 +54,16 @@ def register(app: Quart, *, unavailable: tuple[type[Exception], ...] = ()) -> No
         app.register_error_handler(kind, answer_unavailable)
 
 
+def when_unavailable(message: str) -> Callable[[V], V]:
+    """What a route says while the database is down."""
+
+    def decorate(view: V) -> V:
+        setattr(view, _UNAVAILABLE, message)
+        return view
+
+    return decorate
+
+
 def status_of(error: errors.MillraceError) -> int:
     """The HTTP status of one of our errors: that of its nearest ancestor in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
@@ -73,7 +86,8 @@ async def answer(error: errors.MillraceError) -> Response:
 async def answer_unavailable(error: Exception) -> Response:
     """The database is down or not yet open."""
     log.warning("http.unavailable %s: %s", request_id(), error)
-    return await answer(errors.Unavailable("The database is unavailable"))
+    view = current_app.view_functions.get(request.endpoint or "")
+    return await answer(errors.Unavailable(getattr(view, _UNAVAILABLE, "The database is unavailable")))
 
 
 async def answer_framework(error: HTTPException) -> Response:

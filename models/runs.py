@@ -151,6 +151,19 @@ async def page(
     return rows, await _given_up_at(db, runs, after)
 
 
+async def count(db: Any, runs: RunFilter, *, cap: int) -> int:
+    """How many visible runs match, at most `cap`, among the newest 50,000 rows of the index."""
+    sql = RunSql.of(db)
+    indexed = " AND ".join(_indexed(sql, runs)) or "1 = 1"
+    rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
+    inner = (
+        f"SELECT w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"  # noqa: S608
+        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(SCANNED if rest != '1 = 1' else cap)}"
+    )
+    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({inner}) AS w WHERE {rest} LIMIT {sql.bind(cap)}) AS c"  # noqa: S608
+    return int((await db.sql(text, **sql.values).first())["n"])
+
+
 async def _given_up_at(db: Any, runs: RunFilter, after: Position | None) -> Position | None:
     """The last of the rows that one page may look at, when there are more behind it."""
     sql = RunSql.of(db)

@@ -63,6 +63,9 @@ class MilvusStore:
         if ids and self._client is not None:
             await self._call(self._client.delete(self.collection, ids=[str(i) for i in ids], timeout=TIMEOUT_S))
 
+    async def rest(self) -> None:
+        """Nothing to give back: the vectors are not in this process."""
+
     async def close(self) -> None:
         """Close the connection."""
         if self._client is not None:

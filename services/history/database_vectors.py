@@ -53,7 +53,7 @@ class DatabaseVectors:
         """Give the memory back."""
         self._index = None
 
-    def forget_when_idle(self) -> None:
+    async def rest(self) -> None:
         """Give the memory back when nobody has searched for a while."""
         if asyncio.get_running_loop().time() - self._used_at > IDLE_S:
             self._index = None

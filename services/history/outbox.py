@@ -6,10 +6,9 @@ put aside as dead after `GIVE_UP` attempts, where `GET /api/v1/outbox` shows the
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,7 +32,6 @@ log = logging.getLogger("millrace.history")
 LEASE = timedelta(seconds=120)
 GIVE_UP = 12
 BATCH = 64
-IDLE_S = 0.5
 LONGEST_PAUSE_S = 600.0
 Now = Callable[[], datetime]
 
@@ -60,6 +58,10 @@ class Indexer:
             else:
                 await self._one_by_one(tasks)
         return len(tasks)
+
+    async def catch_up(self) -> None:
+        """Index until nothing is due."""
+        await _while_some(self.work)
 
     async def _one_by_one(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -93,6 +95,10 @@ class Embeddings:
         if tasks:
             await self._try(tasks)
         return len(tasks)
+
+    async def catch_up(self) -> None:
+        """Embed until nothing is due."""
+        await _while_some(self.work)
 
     async def adopt_model(self) -> int:
         """Ask for the embedding of runs that have a vector of another model, a page at a time; how many."""
@@ -159,16 +165,10 @@ async def _retry(db: Any, tasks: Sequence[Task], error: Exception, now: datetime
         await outbox.postpone(db, [task], at=now + timedelta(seconds=pause), error=reason)
 
 
-async def keep_working(work: Callable[[], Any], *, idle_s: float = IDLE_S) -> None:
-    """Work as long as there is some, then look again every half second. Ends by cancellation only."""
-    while True:
-        try:
-            done = await work()
-        except DatabaseError:
-            log.warning("history.outbox.waiting", exc_info=True)
-            done = 0
-        if not done:
-            await asyncio.sleep(idle_s)
+async def _while_some(work: Callable[[], Awaitable[int]]) -> None:
+    done = 1
+    while done:
+        done = await work()
 
 
 def _hash(text: str) -> str:

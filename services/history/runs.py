@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -82,29 +81,3 @@ def _dealt(members: Sequence[Sequence[Report]], logged: Sequence[Logged]) -> lis
     """Every member's share of the answers."""
     rest = iter(logged)
     return [[next(rest) for _ in member] for member in members]
-
-
-Resolver = Callable[[str], Awaitable[Target | None]]
-
-
-class CachedTargets:
-    """Which registered workflow a package id names; asked of the registry at most every two seconds per id."""
-
-    TTL_S = 2.0
-    SIZE = 4_096
-
-    def __init__(self, resolve: Resolver) -> None:
-        self._resolve = resolve
-        self._known: dict[str, tuple[float, Target | None]] = {}
-
-    async def of(self, wpk_id: str) -> Target | None:
-        """The workflow, or None when no registered workflow has this id."""
-        at = asyncio.get_running_loop().time()
-        known = self._known.get(wpk_id)
-        if known is not None and at - known[0] < self.TTL_S:
-            return known[1]
-        target = await self._resolve(wpk_id)
-        if len(self._known) >= self.SIZE:
-            self._known.clear()
-        self._known[wpk_id] = (at, target)
-        return target

@@ -47,6 +47,9 @@ class VectorStore(Protocol):
     async def delete(self, ids: Sequence[UUID]) -> None:
         """Forget these runs."""
 
+    async def rest(self) -> None:
+        """Give back what is not needed while nobody searches."""
+
     async def close(self) -> None:
         """Let go of connections and memory."""
 

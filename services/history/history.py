@@ -1,0 +1,295 @@
+"""The run history as the rest of the product sees it: log, list, read, search, with permissions applied."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from models import aftermath, run_access, runs
+from models.records import Flag, RunStatus
+from models.run_facts import RunFilter
+from models.run_stats import days
+from models.runs import Payloads, Position, RunSummary, WorkflowRuns
+from services.access.actor import Actor
+from services.access.permission_service import PermissionService
+from services.errors import Conflict, Denied, MillraceError, RunNotFound, WorkflowNotFound
+from services.history.record import Run
+from services.history.runs import RunLog, Target
+from services.history.search import Answer, RunSearch
+from services.history.stats import summary
+from services.history.visibility import Visibility, communities_of
+
+COUNTED = 10_000
+"""Rows that are counted for a total when no counter knows it."""
+
+
+class Registered(Protocol):
+    """A registered workflow, as far as its runs are concerned."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def package_id(self) -> str:
+        """`name-version`, the id its runs are listed under."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its present version."""
+        ...
+
+    @property
+    def owner_id(self) -> int | None:
+        """Whose it is."""
+        ...
+
+    @property
+    def community_id(self) -> int | None:
+        """Its community."""
+        ...
+
+
+Find = Callable[[str], Awaitable[Registered | None]]
+Details = Callable[[UUID], Awaitable[Payloads | None]]
+
+
+class Remembered:
+    """Asks which workflow an identifier means at most every two seconds: logging must not cost a query per run."""
+
+    TTL_S = 2.0
+    SIZE = 4_096
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._known: dict[str, tuple[float, Registered | None]] = {}
+
+    async def __call__(self, identifier: str) -> Registered | None:
+        """The workflow, or None when no registered one has this id."""
+        at = time.monotonic()
+        known = self._known.get(identifier)
+        if known is not None and at - known[0] < self.TTL_S:
+            return known[1]
+        workflow = await self._find(identifier)
+        if len(self._known) >= self.SIZE:
+            self._known.clear()
+        self._known[identifier] = at, workflow
+        return workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which part of a list: `count` rows, after a position or after skipping some."""
+
+    count: int
+    skip: int = 0
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Part of a list. `next` continues it; `capped`: the total is at least that many."""
+
+    rows: list[RunSummary]
+    total: int
+    next: Position | None
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedRun:
+    """What became of one report: logged, updated, or rejected with the error."""
+
+    run_id: str
+    status: str
+    id: UUID | None = None
+    error: MillraceError | None = None
+
+
+class History:
+    """Every run of every runner."""
+
+    def __init__(self, db: Any, log: RunLog, search: RunSearch, *, permissions: PermissionService, find: Find) -> None:
+        """`find` names the registered workflow an identifier means."""
+        self._db, self._log, self._search = db, log, search
+        self._permissions, self._find = permissions, find
+        self._remembered = Remembered(find)
+        self._visibility = Visibility(db, permissions)
+        self.details: Details = _no_details
+
+    # ---- writing ----
+
+    async def log(self, actor: Actor, reported: Sequence[Run]) -> list[LoggedRun]:
+        """Log runs; each has its own outcome, in order. On return the logged ones are durable."""
+        outcomes: list[LoggedRun] = []
+        reports, places = [], []
+        for place, run in enumerate(reported):
+            try:
+                target = await self._target(actor, run)
+                community = self._community(actor, run, target)
+            except MillraceError as error:
+                outcomes.append(LoggedRun(run_id=run.run_id, status="rejected", error=error))
+                continue
+            reports.append(self._log.report(run, source="langgraph", target=target, community_id=community))
+            places.append(place)
+            outcomes.append(LoggedRun(run_id=run.run_id, status="logged"))
+        for place, logged in zip(places, await self._log.submit(reports), strict=True):
+            status = "logged" if logged.new else "updated"
+            outcomes[place] = replace(outcomes[place], id=logged.id, status=status)
+        return outcomes
+
+    async def notify(self, actor: Actor, identifier: str, run: Run) -> None:
+        """Note a run of a registered workflow; WorkflowNotFound when there is none, Denied without can_execute."""
+        workflow = await self._find(identifier)
+        if workflow is None:
+            raise WorkflowNotFound(workflow=identifier)
+        await self._permissions.require(actor, workflow, Flag.EXECUTE)
+        run = replace(run, wpk_id=workflow.package_id)
+        await self._log.log([run], source="notify", target=_target(workflow))
+
+    async def _target(self, actor: Actor, run: Run) -> Target | None:
+        workflow = await self._remembered(run.wpk_id)
+        if workflow is None:
+            return None
+        await self._permissions.require(actor, workflow, Flag.EXECUTE, community_id=run.community_id)
+        return _target(workflow)
+
+    @staticmethod
+    def _community(actor: Actor, run: Run, target: Target | None) -> int | None:
+        if target is not None or run.community_id is None:
+            return actor.community_id
+        if actor.is_admin and actor.community_id in (None, run.community_id):
+            return run.community_id
+        if run.community_id not in communities_of(actor):
+            raise Denied(f"You are not a member of community {run.community_id}", community_id=run.community_id)
+        return run.community_id
+
+    # ---- reading ----
+
+    async def of_workflow(self, actor: Actor, identifier: str, wanted: RunFilter, window: Window) -> Page:
+        """The runs of one workflow, registered or only logged, newest first; WorkflowNotFound when there is neither."""
+        scope = await self._scope(actor, identifier)
+        asked = replace(scope.runs, status=wanted.status, since=wanted.since, until=wanted.until)
+        rows = await runs.workflow_page(self._db, asked, after=window.after, skip=window.skip, count=window.count + 1)
+        timed = wanted.since is not None or wanted.until is not None
+        if timed:
+            total = await runs.workflow_count(self._db, asked, cap=COUNTED)
+        else:
+            total = await runs.workflow_total(self._db, asked)
+        if not rows and not scope.visible and not await runs.workflow_total(self._db, scope.runs):
+            raise WorkflowNotFound(workflow=identifier)
+        return _page(rows, window.count, total, capped=timed and total >= COUNTED)
+
+    async def all(self, actor: Actor, wanted: RunFilter, window: Window) -> Page:
+        """All runs the caller may see, newest first."""
+        visible = replace(wanted, visible=await self._visibility.of(actor))
+        rows, stopped = await runs.page(self._db, visible, after=window.after, count=window.count + 1)
+        total = await runs.count(self._db, visible, cap=COUNTED)
+        page = _page(rows, window.count, total, capped=total >= COUNTED)
+        return page if stopped is None else replace(page, next=stopped)
+
+    async def get(self, actor: Actor, identifier: str, wpk_id: str | None = None) -> RunSummary:
+        """One run by our id or its client's. Conflict lists the candidates when several workflows use the id."""
+        found = await self._candidates(identifier, wpk_id)
+        mine = [run for run in found if await self._visibility.sees(actor, run)]
+        if not mine:
+            raise RunNotFound(run=identifier)
+        if len(mine) > 1:
+            candidates = [{"id": str(run.id), "wpk_id": run.wpk_id, "community_id": run.community_id} for run in mine]
+            raise Conflict(
+                f"{len(mine)} runs are called {identifier}; name one by its id or with wpk_id", candidates=candidates
+            )
+        return mine[0]
+
+    async def payloads(self, run: RunSummary) -> Payloads:
+        """What a run was given, answered, and what its nodes did."""
+        found = None
+        if run.source == "engine":
+            found = await self.details(UUID(run.run_id))
+        found = found or await runs.payloads(self._db, run.id)
+        return found or Payloads(inputs=None, outputs=None, node_logs=None)
+
+    # ---- finding ----
+
+    async def search(self, actor: Actor, question: str, wanted: RunFilter, *, k: int) -> Answer:
+        """Runs that say something like the question."""
+        visible = replace(wanted, visible=await self._visibility.of(actor))
+        return await self._search.search(question, visible, k=k)
+
+    async def similar(self, actor: Actor, run: RunSummary, *, k: int) -> tuple[Answer, dict[UUID, RunSummary]]:
+        """The nearest runs; and for each failed one, the success that came after it."""
+        answer = await self._search.similar(run, RunFilter(visible=await self._visibility.of(actor)), k=k)
+        after: dict[UUID, RunSummary] = {}
+        for found in answer.found:
+            if found.run.status == RunStatus.FAILED and (later := await self.success_after(actor, found.run)):
+                after[found.run.id] = later
+        return answer, after
+
+    async def success_after(self, actor: Actor, run: RunSummary) -> RunSummary | None:
+        """The re-run that succeeded, else the next success of the same workflow, if the caller may see it."""
+        later = await aftermath.rerun_success(self._db, run) if run.source == "engine" else None
+        later = later or await aftermath.next_success(self._db, run)
+        return later if later is not None and await self._visibility.sees(actor, later) else None
+
+    async def differences(self, failed: RunSummary, later: RunSummary) -> list[str]:
+        """What was different the time it succeeded: `input`, `version`, or nothing that we know of."""
+        before, after = await self.payloads(failed), await self.payloads(later)
+        found = ["input"] if before.inputs != after.inputs else []
+        return [*found, "version"] if failed.workflow_version != later.workflow_version else found
+
+    async def stats(self, actor: Actor, identifier: str, *, since: datetime) -> dict[str, Any]:
+        """Figures of a workflow's runs since a day; WorkflowNotFound when there is none to see."""
+        scope = await self._scope(actor, identifier)
+        found = await days(self._db, scope.runs, since=since.date().isoformat())
+        if not found and not scope.visible:
+            raise WorkflowNotFound(workflow=identifier)
+        return summary(found)
+
+    # ---- who may see what ----
+
+    async def _candidates(self, identifier: str, wpk_id: str | None) -> list[RunSummary]:
+        try:
+            by_row = await runs.by_id(self._db, UUID(identifier))
+        except ValueError:
+            by_row = None
+        if by_row is not None:
+            return [by_row]
+        return await runs.by_run_id(self._db, identifier, wpk_id)
+
+    async def _scope(self, actor: Actor, identifier: str) -> _Scope:
+        workflow = await self._find(identifier)
+        reach = await self._visibility.reach(actor, workflow)
+        packages = [identifier]
+        if workflow is not None:
+            packages = list({workflow.package_id: 0, **dict.fromkeys(await run_access.packages(self._db, workflow.id))})
+        home = 0 if workflow is None else workflow.community_id or 0
+        visible = workflow is not None and (reach.communities is None or home in reach.communities)
+        return _Scope(runs=WorkflowRuns(packages=packages, communities=reach.communities), visible=visible)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """Which runs an identifier means for a caller, and whether they may know the workflow itself."""
+
+    runs: WorkflowRuns
+    visible: bool
+
+
+def _target(workflow: Registered) -> Target:
+    return Target(workflow_id=workflow.id, version=workflow.version, community_id=workflow.community_id)
+
+
+def _page(rows: list[RunSummary], count: int, total: int, *, capped: bool) -> Page:
+    shown = rows[:count]
+    following = shown[-1].position if len(rows) > count else None
+    return Page(rows=shown, total=total, next=following, capped=capped)
+
+
+async def _no_details(_execution: UUID) -> Payloads | None:
+    return None
