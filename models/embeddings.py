@@ -45,11 +45,11 @@ _FACTS = (
     " {text} AS text, m.model, m.text_hash, m.vector"
 )
 _TEXTS = (
-    f"SELECT {_FACTS.format(text='d.text')} FROM workflow_runs w LEFT JOIN run_document d ON d.run = w.id"  # noqa: S608
+    f"SELECT {_FACTS.format(text='d.text')} FROM workflow_runs w LEFT JOIN run_document d ON d.run = w.id"
     " LEFT JOIN run_embedding m ON m.run = w.id WHERE w.id"
 )
 _CHANGED = (
-    f"SELECT {_FACTS.format(text='NULL')}, m.created AS updated_at FROM run_embedding m JOIN workflow_runs w ON w.id = m.run"  # noqa: S608
+    f"SELECT {_FACTS.format(text='NULL')}, m.created AS updated_at FROM run_embedding m JOIN workflow_runs w ON w.id = m.run"
     " WHERE m.model = :model AND m.dims = :dims AND (m.created, m.run) > (:at, :run)"
     " ORDER BY m.created, m.run LIMIT :count"
 )
@@ -59,7 +59,7 @@ async def texts(db: Any, ids: Sequence[UUID]) -> list[Text]:
     """The texts of these runs; runs that are gone are left out."""
     rows = await db.sql(
         pg=f"{_TEXTS} = ANY(:ids::uuid[])",
-        sqlite=f"{_TEXTS} IN (SELECT value FROM json_each(:ids))",  # noqa: S608 - declared names
+        sqlite=f"{_TEXTS} IN (SELECT value FROM json_each(:ids))",
         into=(db.workflow_runs, db.run_embedding),
         ids=list(ids),
     )

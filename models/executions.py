@@ -50,13 +50,13 @@ class ExecutionRow:
 
 COLUMNS = ", ".join(field.name for field in fields(ExecutionRow))
 
-GET = f"SELECT {COLUMNS} FROM workflow_executions WHERE execution_id = :id"  # noqa: S608 - column names of ours
+GET = f"SELECT {COLUMNS} FROM workflow_executions WHERE execution_id = :id"
 EVENTS = (
     "SELECT seq, driver, epoch, v, events, at FROM execution_event"
     " WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :count"
 )
 PAYLOADS = "SELECT n, body FROM payload WHERE execution_id = :id AND n >= :first ORDER BY n"
-CHILDREN = f"SELECT {COLUMNS} FROM workflow_executions WHERE parent_execution_id = :id"  # noqa: S608 - column names of ours
+CHILDREN = f"SELECT {COLUMNS} FROM workflow_executions WHERE parent_execution_id = :id"
 OF_KEY = "SELECT route, body_hash, resource_id FROM idempotency_key WHERE user_id = :user AND key = :key"
 
 
@@ -99,13 +99,13 @@ SELECT execution_id, driver, wake_no FROM workflow_executions x
 WHERE execution_id = ANY(:ids) AND ended_at IS NULL AND engine_version <= :engine AND (driver IS NULL
   OR NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds'))
 ORDER BY execution_id FOR UPDATE
-"""  # noqa: S608 - column names and constants of ours
+"""
 CLAIM_PG = f"""
 WITH held AS ({HELD_PG})
 UPDATE workflow_executions x SET driver = :me, epoch = x.epoch + 1 FROM held
 WHERE x.execution_id = held.execution_id
 RETURNING {", ".join(f"x.{field.name}" for field in fields(ExecutionRow))}, held.driver AS previous
-"""  # noqa: S608 - column names and constants of ours
+"""
 HELD_SQLITE = """
 SELECT execution_id, driver AS previous FROM workflow_executions
 WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
@@ -116,7 +116,7 @@ UPDATE workflow_executions SET driver = :me, epoch = epoch + 1
 WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
   AND (driver IS NULL OR driver <> :me)
 RETURNING {COLUMNS}
-"""  # noqa: S608 - column names and constants of ours
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ SELECT execution_id FROM workflow_executions x
 WHERE ended_at IS NULL AND driver IS NOT NULL AND NOT EXISTS (
   SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds')
 LIMIT :count
-"""  # noqa: S608 - column names and constants of ours
+"""
 ORPHANS_SQLITE = """
 SELECT execution_id FROM workflow_executions
 WHERE ended_at IS NULL AND driver IS NOT NULL AND driver <> :me LIMIT :count

@@ -47,7 +47,7 @@ _FROM = """w.id, w.wpk_id, COALESCE(w.community_id, 0) AS community, w.status, w
   COALESCE(w.outputs, e.final_output) AS outputs, COALESCE(w.error, e.error_message) AS error, d.text, d.counted"""
 LITE_LOAD = f"""SELECT {_FROM} FROM json_each(?) AS k JOIN workflow_runs AS w ON w.id = k.value
 LEFT JOIN workflow_executions AS e ON w.source = 'engine' AND e.execution_id = w.run_id
-LEFT JOIN run_document AS d ON d.run = w.id"""  # noqa: S608 - declared names
+LEFT JOIN run_document AS d ON d.run = w.id"""
 LITE_DOCUMENT = """INSERT INTO run_document (run, text, counted) VALUES (?, ?, ?)
 ON CONFLICT (run) DO UPDATE SET text = excluded.text, counted = excluded.counted"""
 LITE_DAYS = """SELECT d.wpk_id, d.community_id, d.day, d.status, d.durations FROM json_each(?) AS k
@@ -97,7 +97,7 @@ class SqliteIndexWriter:
 PG_LOAD = f"""SELECT {_FROM} FROM workflow_runs AS w
 LEFT JOIN workflow_executions AS e
   ON e.execution_id = CASE WHEN w.source = 'engine' THEN w.run_id::uuid END
-LEFT JOIN run_document AS d ON d.run = w.id WHERE w.id = ANY($1::uuid[])"""  # noqa: S608 - declared names
+LEFT JOIN run_document AS d ON d.run = w.id WHERE w.id = ANY($1::uuid[])"""
 PG_DOCUMENT = """INSERT INTO run_document (run, text, counted) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
 ON CONFLICT (run) DO UPDATE SET text = excluded.text, counted = excluded.counted"""
 PG_DAYS = """SELECT d.wpk_id, d.community_id, d.day, d.status, d.durations

@@ -44,7 +44,7 @@ def _sqlite(sql: RunSql, question: Sequence[str], runs: RunFilter, every: bool) 
     query = (" " if every else " OR ").join(f'"{word}"' for word in question)
     matched = sql.bind(query)
     newest = (
-        f"SELECT run_text.rowid AS n, run_text.rank AS rank FROM run_text WHERE run_text MATCH {matched}"  # noqa: S608
+        f"SELECT run_text.rowid AS n, run_text.rank AS rank FROM run_text WHERE run_text MATCH {matched}"
         f" ORDER BY run_text.rowid DESC LIMIT {{}}"
     )
     where = conditions(sql, runs)
@@ -52,11 +52,11 @@ def _sqlite(sql: RunSql, question: Sequence[str], runs: RunFilter, every: bool) 
         ranked = newest.format(sql.bind(RANKED))
     else:
         ranked = (
-            f"SELECT h.n, h.rank FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"  # noqa: S608
+            f"SELECT h.n, h.rank FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"
             f" JOIN workflow_runs w ON w.id = d.run WHERE {' AND '.join(where)} LIMIT {sql.bind(RANKED)}"
         )
     return (
-        f"SELECT d.run, -r.rank AS rank, d.text FROM ({ranked}) AS r JOIN run_document d ON d.n = r.n"  # noqa: S608
+        f"SELECT d.run, -r.rank AS rank, d.text FROM ({ranked}) AS r JOIN run_document d ON d.n = r.n"
         " ORDER BY r.rank, r.n DESC"
     )
 
@@ -65,15 +65,15 @@ def _postgres(sql: RunSql, question: Sequence[str], runs: RunFilter, every: bool
     query = sql.bind((" & " if every else " | ").join(f"'{word}'" for word in question))
     where = conditions(sql, runs)
     tsquery = f"to_tsquery('simple', {query})"
-    newest = f"SELECT t.n, t.words FROM run_text t WHERE t.words @@ {tsquery} ORDER BY t.n DESC LIMIT {{}}"  # noqa: S608
+    newest = f"SELECT t.n, t.words FROM run_text t WHERE t.words @@ {tsquery} ORDER BY t.n DESC LIMIT {{}}"
     if not where:
         ranked = newest.format(sql.bind(RANKED))
     else:
         ranked = (
-            f"SELECT h.n, h.words FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"  # noqa: S608
+            f"SELECT h.n, h.words FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"
             f" JOIN workflow_runs w ON w.id = d.run WHERE {' AND '.join(where)} ORDER BY h.n DESC LIMIT {sql.bind(RANKED)}"
         )
     return (
-        f"SELECT d.run, ts_rank(r.words, {tsquery}) AS rank, d.text FROM ({ranked}) AS r JOIN run_document d"  # noqa: S608
+        f"SELECT d.run, ts_rank(r.words, {tsquery}) AS rank, d.text FROM ({ranked}) AS r JOIN run_document d"
         " ON d.n = r.n ORDER BY rank DESC, r.n DESC"
     )

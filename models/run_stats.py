@@ -27,7 +27,7 @@ async def days(db: Any, wanted: WorkflowRuns, *, since: str) -> list[Day]:
     if wanted.communities is not None:
         where.append(sql.any_of("community_id", wanted.communities, "bigint"))
     rows = await db.sql(
-        f"SELECT day, status, runs, duration_ms_sum, durations FROM workflow_daily WHERE {' AND '.join(where)}"  # noqa: S608
+        f"SELECT day, status, runs, duration_ms_sum, durations FROM workflow_daily WHERE {' AND '.join(where)}"
         " ORDER BY day, status",
         into=db.workflow_daily,
         **sql.values,

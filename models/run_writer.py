@@ -21,7 +21,7 @@ _INSERTED = (
 _COLUMNS = ", ".join(_INSERTED)
 
 LITE_INSERT = (
-    f"INSERT INTO workflow_runs ({_COLUMNS}) VALUES ({', '.join('?' * len(_INSERTED))}) ON CONFLICT DO NOTHING"  # noqa: S608 - declared names
+    f"INSERT INTO workflow_runs ({_COLUMNS}) VALUES ({', '.join('?' * len(_INSERTED))}) ON CONFLICT DO NOTHING"
 )
 LITE_LOAD = """SELECT w.wpk_id, w.run_id, COALESCE(w.community_id, 0), w.id, w.status, w.created_at, w.duration_ms,
   w.reported_status, w.error
@@ -111,7 +111,7 @@ _PG_TYPES = {
 _PG_ARRAYS = ", ".join(f"${n}::{_PG_TYPES.get(name, 'text')}[]" for n, name in enumerate(_INSERTED, 1))
 _PG_VALUES = ", ".join(f"r.{name}::jsonb" if name in _JSON else f"r.{name}" for name in _INSERTED)
 PG_INSERT = f"""INSERT INTO workflow_runs ({_COLUMNS}) SELECT {_PG_VALUES} FROM unnest({_PG_ARRAYS}) AS r({_COLUMNS})
-ON CONFLICT DO NOTHING RETURNING id"""  # noqa: S608 - declared names
+ON CONFLICT DO NOTHING RETURNING id"""
 PG_LOAD = """SELECT w.wpk_id, w.run_id, COALESCE(w.community_id, 0) AS community, w.id, w.status, w.created_at,
   w.duration_ms, w.reported_status, w.error
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(wpk_id, run_id, community) JOIN workflow_runs AS w

@@ -77,7 +77,7 @@ class RunSql:
         bound = self.bind(sorted(values))
         if self.postgres:
             return f"{column} = ANY({bound}::{cast}[])"
-        return f"{column} IN (SELECT value FROM json_each({bound}))"  # noqa: S608 - every value is bound
+        return f"{column} IN (SELECT value FROM json_each({bound}))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +99,12 @@ async def workflow_page(
     where = " AND ".join([*_workflow_conditions(sql, wanted), *_after(sql, after)])
     reach = sql.bind(skip + count)
     streams = " UNION ALL ".join(
-        f"SELECT s{n}.id FROM (SELECT w.id FROM workflow_runs w WHERE w.wpk_id = {sql.bind(package)} AND {where}"  # noqa: S608
+        f"SELECT s{n}.id FROM (SELECT w.id FROM workflow_runs w WHERE w.wpk_id = {sql.bind(package)} AND {where}"
         f" ORDER BY w.created_at DESC, w.id DESC LIMIT {reach}) AS s{n}"
         for n, package in enumerate(wanted.packages)
     )
     text = (
-        f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN ({streams})"  # noqa: S608 - every value is bound
+        f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN ({streams})"
         f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)} OFFSET {sql.bind(skip)}"
     )
     return await _summaries(db, text, sql)
@@ -114,7 +114,7 @@ async def workflow_total(db: Any, wanted: WorkflowRuns) -> int:
     """How many runs a workflow has (of that status), from the maintained counters."""
     sql = RunSql.of(db)
     where = " AND ".join(_counted(sql, wanted))
-    text = f"SELECT COALESCE(SUM(runs), 0) AS n FROM run_count WHERE {where}"  # noqa: S608 - every value is bound
+    text = f"SELECT COALESCE(SUM(runs), 0) AS n FROM run_count WHERE {where}"
     return int((await db.sql(text, **sql.values).first())["n"])
 
 
@@ -122,7 +122,7 @@ async def workflow_count(db: Any, wanted: WorkflowRuns, *, cap: int) -> int:
     """How many runs of a workflow match, at most `cap`."""
     sql = RunSql.of(db)
     where = " AND ".join([sql.any_of("w.wpk_id", wanted.packages, "text"), *_workflow_conditions(sql, wanted)])
-    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM workflow_runs w WHERE {where} LIMIT {sql.bind(cap)}) AS c"  # noqa: S608
+    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM workflow_runs w WHERE {where} LIMIT {sql.bind(cap)}) AS c"
     return int((await db.sql(text, **sql.values).first())["n"])
 
 
@@ -138,13 +138,13 @@ async def page(
     indexed = " AND ".join(_indexed(sql, runs) + _after(sql, after)) or "1 = 1"
     rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
     inner = (
-        f"SELECT w.id, w.created_at, w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"  # noqa: S608
+        f"SELECT w.id, w.created_at, w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"
         f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(SCANNED)}"
     )
     found = (
-        f"SELECT w.id FROM ({inner}) AS w WHERE {rest} ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)}"  # noqa: S608
+        f"SELECT w.id FROM ({inner}) AS w WHERE {rest} ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)}"
     )
-    text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN ({found}) ORDER BY w.created_at DESC, w.id DESC"  # noqa: S608
+    text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN ({found}) ORDER BY w.created_at DESC, w.id DESC"
     rows = await _summaries(db, text, sql)
     if len(rows) == count or rest == "1 = 1":
         return rows, None
@@ -157,10 +157,10 @@ async def count(db: Any, runs: RunFilter, *, cap: int) -> int:
     indexed = " AND ".join(_indexed(sql, runs)) or "1 = 1"
     rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
     inner = (
-        f"SELECT w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"  # noqa: S608
+        f"SELECT w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"
         f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(SCANNED if rest != '1 = 1' else cap)}"
     )
-    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({inner}) AS w WHERE {rest} LIMIT {sql.bind(cap)}) AS c"  # noqa: S608
+    text = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({inner}) AS w WHERE {rest} LIMIT {sql.bind(cap)}) AS c"
     return int((await db.sql(text, **sql.values).first())["n"])
 
 
@@ -169,7 +169,7 @@ async def _given_up_at(db: Any, runs: RunFilter, after: Position | None) -> Posi
     sql = RunSql.of(db)
     indexed = " AND ".join(_indexed(sql, runs) + _after(sql, after)) or "1 = 1"
     text = (
-        f"SELECT w.created_at, w.id FROM workflow_runs w WHERE {indexed}"  # noqa: S608 - every value is bound
+        f"SELECT w.created_at, w.id FROM workflow_runs w WHERE {indexed}"
         f" ORDER BY w.created_at DESC, w.id DESC LIMIT 1 OFFSET {sql.bind(SCANNED - 1)}"
     )
     row = await db.sql(text, into=db.workflow_runs, **sql.values).first()
@@ -178,7 +178,7 @@ async def _given_up_at(db: Any, runs: RunFilter, after: Position | None) -> Posi
 
 async def by_id(db: Any, run: UUID) -> RunSummary | None:
     """A run by our row id."""
-    row = await db.sql(f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id = :id", into=db.workflow_runs, id=run).first()  # noqa: S608
+    row = await db.sql(f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id = :id", into=db.workflow_runs, id=run).first()
     return RunSummary(**row) if row else None
 
 
@@ -186,15 +186,15 @@ async def by_run_id(db: Any, run_id: str, wpk_id: str | None) -> list[RunSummary
     """Runs by their client's id, newest first; several workflows or communities may use the same."""
     sql = RunSql.of(db)
     where = f"w.run_id = {sql.bind(run_id)}" + (f" AND w.wpk_id = {sql.bind(wpk_id)}" if wpk_id is not None else "")
-    text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE {where} ORDER BY w.created_at DESC, w.id DESC LIMIT 50"  # noqa: S608
+    text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE {where} ORDER BY w.created_at DESC, w.id DESC LIMIT 50"
     return await _summaries(db, text, sql)
 
 
 async def by_ids(db: Any, ids: Sequence[UUID]) -> dict[UUID, RunSummary]:
     """Runs by our row ids."""
     rows = await db.sql(
-        pg=f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id = ANY(:ids::uuid[])",  # noqa: S608
-        sqlite=f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN (SELECT value FROM json_each(:ids))",  # noqa: S608
+        pg=f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id = ANY(:ids::uuid[])",
+        sqlite=f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN (SELECT value FROM json_each(:ids))",
         into=db.workflow_runs,
         ids=list(ids),
     )

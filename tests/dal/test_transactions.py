@@ -26,7 +26,7 @@ async def test_an_empty_batch_is_nothing(small):
 async def test_an_error_rolls_a_transaction_back(small):
     w = small.workflow
 
-    with pytest.raises(KeyError):  # noqa: PT012 - the transaction is what is judged
+    with pytest.raises(KeyError):
         async with small.transaction():
             await w.insert(ref="tx")
             assert await small(w.ref == "tx").count() == 1
@@ -143,7 +143,7 @@ async def test_cancelled_writes_break_nobody_elses_commit(small):
 async def test_a_silent_sqlite_transaction_loses_the_writer(databases):
     url = databases.create("sqlite")
     async with AsyncDAL(url, Options(idle_transaction_s=0.02)) as db:
-        with pytest.raises(Unavailable, match="silent"):  # noqa: PT012 - the transaction is what is judged
+        with pytest.raises(Unavailable, match="silent"):
             async with db.transaction():
                 await db.sql("DELETE FROM workflow")
                 await asyncio.to_thread(_until_the_writer_is_free, db)
@@ -182,7 +182,7 @@ async def test_a_serialization_failure_in_a_transaction_is_reported(databases):
     async with AsyncDAL(url) as db:
         await db.sql("CREATE TABLE thing (n bigint)")
         await db.sql("INSERT INTO thing VALUES (1)")
-        with pytest.raises(Unavailable):  # noqa: PT012 - the transaction is what is judged
+        with pytest.raises(Unavailable):
             async with db.transaction(isolation="repeatable_read"):
                 await db.sql("SELECT n FROM thing")
                 await asyncio.create_task(_outside(url))
