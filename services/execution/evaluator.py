@@ -1,0 +1,34 @@
+"""Answers the engine's questions: expressions outside the safe subset, and what is known of an action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.engine.graph import ActionFacts
+from services.execution.known_actions import KnownActions
+
+
+class ExpressionWorker(Protocol):
+    """The process that evaluates what must not be evaluated here."""
+
+    async def evaluate(self, requests: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """The value or the error of each request, by its id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEvaluator:
+    """Asks the expression worker and the catalogue."""
+
+    worker: ExpressionWorker
+    actions: KnownActions
+
+    async def answers(self, requests: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """The value or the error of each request, by its id."""
+        return await self.worker.evaluate(requests)
+
+    async def facts(self, refs: Sequence[str]) -> Mapping[str, ActionFacts]:
+        """What is known of these actions; those that do not exist are left out."""
+        return await self.actions.facts(refs)

@@ -1,0 +1,82 @@
+"""The journal of all executions: appends go through the grouped writer, reads put large values back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from models import executions
+from models.journal import Unit, Written, write_postgres, write_sqlite
+from models.journal_statements import PAYLOAD
+from services.engine.events import FORMAT, Event
+from services.engine.replay import decode, encode
+
+INLINE_BYTES = 64 * 1024
+"""A row larger than this keeps its text in `payload`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Where a row goes, and who says so. `driver` None: a request from outside, by nobody who drives."""
+
+    execution_id: str
+    seq: int
+    driver: str | None
+    epoch: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One stored row, its events decoded."""
+
+    seq: int
+    driver: UUID | None
+    epoch: int
+    at: datetime
+    events: tuple[Event, ...]
+
+
+class Journal:
+    """Writes and reads event rows."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self._lane = db.grouped(sqlite=write_sqlite, postgres=write_postgres)
+
+    def unit(self, place: Append, events: Sequence[Event]) -> Unit:
+        """What one append writes, to be added to before it is written."""
+        text = orjson.dumps(encode(events)).decode()
+        large = len(text) > INLINE_BYTES
+        shown = f'{{"payload":{place.seq}}}' if large else text
+        unit = Unit((place.execution_id, place.seq, place.driver, place.epoch, FORMAT, shown, place.at))
+        if large:
+            unit.add(PAYLOAD, place.execution_id, place.seq, text)
+        return unit
+
+    async def write(self, unit: Unit) -> Written:
+        """Write a unit together with whatever else waits; returns when it is durable."""
+        written: Written = await self._lane.submit(unit)
+        return written
+
+    async def rows(self, execution_id: str, *, after: int = -1) -> list[EventRow]:
+        """The rows behind `after`, oldest first."""
+        found = await executions.events_after(self._db, UUID(execution_id), after)
+        texts = {row["seq"]: row["events"] for row in found}
+        large = [seq for seq, text in texts.items() if text.startswith("{")]
+        if large:
+            texts |= await executions.payloads(self._db, UUID(execution_id), first=large[0])
+        return [
+            EventRow(row["seq"], row["driver"], row["epoch"], row["at"], decoded(texts[row["seq"]], row["v"]))
+            for row in found
+        ]
+
+
+def decoded(text: str, version: int) -> tuple[Event, ...]:
+    """The events of a row's text."""
+    return tuple(decode(orjson.loads(text), version=version))

@@ -1,0 +1,213 @@
+"""What a caller may do with executions: start, read, cancel, pause, resume, list. Permission is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from models import workflows
+from models.executions import ExecutionRow
+from models.journal import Unit
+from models.journal_statements import AUDIT, REMEMBER_KEY
+from models.records import Flag
+from models.workflows import WorkflowRow
+from services.access.actor import Actor
+from services.access.audit import AuditLog, Category, Entry, Result, say
+from services.access.permission_service import PermissionService
+from services.errors import (
+    Denied,
+    ExecutionNotFound,
+    IdempotencyMismatch,
+    WorkflowNotFound,
+)
+from services.execution.book import Book
+from services.execution.controls import Also, Controls
+from services.execution.dispatch.embedded import Dispatcher
+from services.execution.journal import Journal
+from services.execution.library import Library
+from services.execution.starting import Order, Started, Starter
+from services.execution.storable import refuse_inexact
+from services.execution.waiting import Waiters
+from services.idempotency import Idempotency, Wanted
+from services.registry.caller import Caller
+
+AUDIT_COLUMNS = tuple(name for name, _ in AUDIT.fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """A request to start. `identifier` is what the caller called the workflow."""
+
+    identifier: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Any = None
+    community_id: int | None = None
+    traceparent: str | None = None
+    once: Wanted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A durable start. `book` belongs to its driver; only its facts may be read. `replayed`: it was started before."""
+
+    facts: Any
+    ending: asyncio.Future[Book | None] | None
+    replayed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Lifecycle:
+    """Executions as callers see them."""
+
+    library: Library
+    journal: Journal
+    starter: Starter
+    controls: Controls
+    permissions: PermissionService
+    idempotency: Idempotency
+    audit: AuditLog
+    waiters: Waiters
+    dispatcher: Dispatcher
+    now: Callable[[], datetime]
+
+    # ---- start ------------------------------------------------------------------------------------------------------
+
+    async def start(self, request: StartRequest, *, by: Actor, wait: bool = False) -> Accepted:
+        """Start a workflow; returns when the execution is durable.
+
+        Raises WorkflowNotFound, Denied, WorkflowDisabled, Invalid, ExecutionRefused, IdempotencyMismatch.
+        """
+        if request.once is not None and (known := await self.idempotency.find(request.once)) is not None:
+            return await self._again(known, wait=wait)
+        caller = Caller(actor=by, community_id=request.community_id)
+        pinned = await self.library.versions.load_for_execution(request.identifier, caller)
+        refuse_inexact(request.variables)
+        order = Order(
+            pinned=pinned,
+            parameters=request.variables,
+            at=self.now(),
+            triggered_by=by.user_id,
+            key_id=None if by.key_id is None else str(by.key_id),
+            community_id=pinned.community_id,
+            metadata=request.metadata,
+            traceparent=request.traceparent,
+        )
+        return await self.begin(order, request, by=by, wait=wait)
+
+    async def begin(self, order: Order, request: StartRequest, *, by: Actor, wait: bool) -> Accepted:
+        """Decide a start, make it durable, and hand it to a driver."""
+        started = await self.starter.start(order, self.dispatcher.holder())
+        entry = self._entry("execute_workflow", by, order.pinned.row, started.book.id)
+        self._audit(started.unit, entry)
+        if request.once is not None:
+            started.unit.guards.append((REMEMBER_KEY, self._remembered(request.once, started.book.id)))
+        written = await self.journal.write(started.unit)
+        if written.refused_by is not None:
+            assert request.once is not None
+            return await self._replay(request.once, wait=wait)
+        say(entry)
+        ending = self.waiters.expect(started.book.id) if wait else None
+        self._hand_over(started)
+        return Accepted(started.book.facts, ending)
+
+    def _hand_over(self, started: Started) -> None:
+        if started.book.state.ended:
+            self.waiters.ended(started.book.id, started.book)
+        else:
+            self.dispatcher.adopt(started)
+
+    async def _replay(self, once: Wanted, *, wait: bool) -> Accepted:
+        known = await self.idempotency.find(once)
+        if known is None:
+            raise IdempotencyMismatch(key=once.key)
+        return await self._again(known, wait=wait)
+
+    async def _again(self, execution_id: str, *, wait: bool) -> Accepted:
+        """The execution that an earlier request with the same key started."""
+        ending = self.waiters.expect(execution_id) if wait else None
+        row = await self.library.row(execution_id)
+        if ending is not None and row.ended_at is not None:
+            self.waiters.ended(execution_id)
+        return Accepted(row, ending, replayed=True)
+
+    def _remembered(self, once: Wanted, execution_id: str) -> tuple[Any, ...]:
+        values = self.idempotency.values(once, execution_id)
+        return tuple(values[name] for name, _ in REMEMBER_KEY.fields)
+
+    # ---- read -------------------------------------------------------------------------------------------------------
+
+    async def row(self, execution_id: str, *, by: Actor) -> ExecutionRow:
+        """The summary row of an execution that the caller may see: its own, or one of a workflow they may view."""
+        return await self._visible(execution_id, by=by)
+
+    async def book(self, execution_id: str, *, by: Actor) -> tuple[ExecutionRow, Book]:
+        """The row and the fold of an execution that the caller may see."""
+        row = await self._visible(execution_id, by=by)
+        return row, await self.library.folded_row(row)
+
+    async def _visible(self, execution_id: str, *, by: Actor) -> ExecutionRow:
+        try:
+            row = await self.library.row(str(UUID(execution_id)))
+        except ValueError:
+            raise ExecutionNotFound(execution=execution_id) from None
+        if not _is_own(row, by):
+            try:
+                await self.permissions.require(by, await self._workflow_of(row), Flag.VIEW)
+            except (Denied, WorkflowNotFound):
+                raise ExecutionNotFound(execution=execution_id) from None
+        return row
+
+    async def _workflow_of(self, row: ExecutionRow) -> WorkflowRow:
+        """The workflow, or what is left of it: history stays readable after it was removed."""
+        found = await workflows.by_id(self.library.db, row.workflow_id) if row.workflow_id is not None else None
+        if found is None:
+            raise ExecutionNotFound(execution=str(row.execution_id))
+        return found
+
+    # ---- control ----------------------------------------------------------------------------------------------------
+
+    async def control(self, execution_id: str, verb: str, *, by: Actor) -> Book:
+        """Cancel, pause or resume. The starter may, and whoever may execute the workflow."""
+        row = await self._visible(execution_id, by=by)
+        workflow = await self._workflow_of(row)
+        if not _is_own(row, by):
+            await self.permissions.require(by, workflow, Flag.EXECUTE)
+        entry = self._entry(f"{verb}_execution", by, workflow, str(row.execution_id))
+        also = Also(rows=((AUDIT, self._audit_row(entry)),))
+        book = await self.controls.request(str(row.execution_id), verb, by=by.name or str(by.user_id), also=also)
+        say(entry)
+        if book.state.ended:
+            self.waiters.ended(book.id, book)
+        return book
+
+    # ---- audit ------------------------------------------------------------------------------------------------------
+
+    def _entry(self, action: str, by: Actor, workflow: WorkflowRow, resource: str) -> Entry:
+        return Entry(
+            category=Category.AUDIT,
+            action=action,
+            result=Result.SUCCESS,
+            actor=by,
+            community_id=workflow.community_id,
+            workflow_id=workflow.id,
+            resource=resource,
+        )
+
+    def _audit(self, unit: Unit, entry: Entry) -> None:
+        unit.add(AUDIT, *self._audit_row(entry))
+
+    def _audit_row(self, entry: Entry) -> tuple[Any, ...]:
+        values = self.audit.values(entry)
+        return tuple(_plain(values.get(name)) for name in AUDIT_COLUMNS)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _is_own(row: ExecutionRow, by: Actor) -> bool:
+    return row.triggered_by is not None and row.triggered_by == by.user_id

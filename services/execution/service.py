@@ -1,0 +1,158 @@
+"""The execution side of the server, put together: what is built once, started once and stopped once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from services.access.audit import AuditLog
+from services.access.permission_service import PermissionService
+from services.actions.builtin import BUILTINS
+from services.actions.catalogue import Catalogue, Runner
+from services.actions.guarded_client import open_client
+from services.actions.http import HttpRunner
+from services.actions.runners import Perform, RunnerOf, Runners
+from services.actions.secrets import Secrets
+from services.engine.graph import Limits
+from services.execution.attempts import Attempts
+from services.execution.book import Book
+from services.execution.controls import Controls
+from services.execution.deciding import Decider
+from services.execution.dispatch.embedded import Dispatcher, Rules
+from services.execution.driver import Tools
+from services.execution.evaluator import ExpressionWorker, WorkerEvaluator
+from services.execution.family import Family
+from services.execution.journal import Journal
+from services.execution.known_actions import KnownActions
+from services.execution.library import Library
+from services.execution.lifecycle import Lifecycle
+from services.execution.starting import ENGINE_VERSION, Starter
+from services.execution.waiting import Waiters
+from services.execution.worker import FileLock, Worker
+from services.idempotency import Idempotency
+from services.registry.versions import Versions
+
+log = logging.getLogger("millrace.execution")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the execution side is built from. `lock`: the file whose lock gives the right to drive (SQLite only)."""
+
+    db: Any
+    versions: Versions
+    catalogue: Catalogue
+    permissions: PermissionService
+    idempotency: Idempotency
+    audit: AuditLog
+    expressions: ExpressionWorker
+    now: Callable[[], datetime]
+    version: str
+    limits: Limits = field(default_factory=Limits)
+    rules: Rules = field(default_factory=Rules)
+    lock: Path | None = None
+    http_allow_hosts: tuple[str, ...] = ()
+    secrets_dir: Path | None = None
+    builtins: Mapping[str, Perform] = field(default_factory=dict)
+    runners: Mapping[Runner, RunnerOf] = field(default_factory=dict)
+    on_end: Callable[[Book], None] = lambda _book: None
+
+
+class Execution:
+    """Everything about executions. `start` before the first request, `stop` after the last."""
+
+    def __init__(self, needs: Needs) -> None:
+        self.needs = needs
+        self.waiters = Waiters()
+        self.http = HttpRunner(partial(open_client, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
+        builtins = {**BUILTINS, "http": self.http.perform, **needs.builtins}
+        self.runners = Runners(needs.catalogue, builtins=builtins, others=needs.runners)
+        self.journal = Journal(needs.db)
+        self.library = Library(needs.db, self.journal, needs.versions)
+        self.known_actions = KnownActions(needs.db, needs.catalogue)
+        self.starter = Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits)
+        self.family = Family(library=self.library, starter=self.starter, permissions=needs.permissions, now=needs.now)
+        self.decider = Decider(WorkerEvaluator(needs.expressions, self.known_actions), self.family)
+        self.starter.decider = self.decider
+        self.controls = Controls(
+            library=self.library, journal=self.journal, decider=self.decider, family=self.family, now=needs.now
+        )
+        self.family.controls = self.controls
+        self.worker = Worker(needs.db, version=needs.version, engine_version=ENGINE_VERSION)
+        self.dispatcher: Dispatcher
+        self.lifecycle: Lifecycle
+        self._lock = FileLock(needs.lock) if needs.lock is not None else None
+        self._serving: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Event()
+
+    async def start(self) -> None:
+        """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
+        if self._lock is not None:
+            self._lock.take()
+        await self.worker.arrive()
+        ready = asyncio.get_running_loop().create_future()
+        self._serving = asyncio.get_running_loop().create_task(self._serve(ready))  # owned here, awaited in stop()
+        await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            self._serving.result()
+
+    async def _serve(self, ready: asyncio.Future[None]) -> None:
+        """The owner of every task that drives."""
+        async with asyncio.TaskGroup() as tasks:
+            self._assemble(tasks)
+            background = [
+                tasks.create_task(self.worker.beat_for_ever()),
+                tasks.create_task(self.dispatcher.sweep_for_ever()),
+            ]
+            ready.set_result(None)
+            await self._leaving.wait()
+            await self.dispatcher.drain()
+            for task in background:
+                task.cancel()
+
+    def _assemble(self, tasks: asyncio.TaskGroup) -> None:
+        needs = self.needs
+        tools = Tools(
+            journal=self.journal,
+            decider=self.decider,
+            attempts=Attempts(self.runners, Secrets(needs.secrets_dir), needs.now),
+            family=self.family,
+            worker=self.worker,
+            tasks=tasks,
+            now=needs.now,
+        )
+        self.dispatcher = Dispatcher(tools, self.waiters, needs.rules, needs.on_end)
+        self.family.herald = self.dispatcher
+        self.lifecycle = Lifecycle(
+            library=self.library,
+            journal=self.journal,
+            starter=self.starter,
+            controls=self.controls,
+            permissions=needs.permissions,
+            idempotency=needs.idempotency,
+            audit=needs.audit,
+            waiters=self.waiters,
+            dispatcher=self.dispatcher,
+            now=needs.now,
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether executions are being driven; for readiness."""
+        return self._serving is not None and not self._serving.done()
+
+    async def stop(self) -> None:
+        """Hand everything back and be gone."""
+        if self._serving is not None:
+            self._leaving.set()
+            await self._serving
+        await self.worker.leave()
+        await self.http.close()
+        if self._lock is not None:
+            self._lock.release()

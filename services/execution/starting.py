@@ -1,0 +1,144 @@
+"""Starting an execution: event 0 and the first decisions, the summary row and what belongs to it, in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from models.bulk import Row
+from models.journal import Unit
+from models.journal_statements import START
+from models.records import uuid7
+from services.engine.begin import ENGINE_VERSION as ENGINE
+from services.engine.commands import EngineCommand
+from services.engine.graph import Limits
+from services.engine.inputs import Begin, Reuse
+from services.engine.state import State
+from services.engine.statuses import PUBLIC
+from services.errors import ExecutionRefused
+from services.execution.book import Book, Facts
+from services.execution.deciding import Decider
+from services.execution.journal import Append, Journal
+from services.execution.known_actions import KnownActions
+from services.registry.versions import PinnedWorkflow
+
+ENGINE_VERSION = int(ENGINE)
+"""No worker claims an execution of a newer engine than its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be started, by whom."""
+
+    pinned: PinnedWorkflow
+    parameters: Mapping[str, Any]
+    at: datetime
+    triggered_by: int | None
+    key_id: str | None = None
+    community_id: int | None = None
+    execution_id: str | None = None
+    parent_execution_id: str | None = None
+    parent_node: str | None = None
+    depth: int = 1
+    metadata: Any = None
+    traceparent: str | None = None
+    reuse: Reuse | None = None
+
+
+@dataclass(slots=True)
+class Started:
+    """A decided start, not yet written. `commands` are carried out once it is."""
+
+    book: Book
+    unit: Unit
+    commands: Sequence[EngineCommand]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who drives the new execution; `driver` None: whoever claims it first."""
+
+    driver: str | None = None
+    epoch: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Starter:
+    """Makes starts."""
+
+    journal: Journal
+    actions: KnownActions
+    limits: Limits
+    decider: Decider = field(init=False)
+
+    async def start(self, order: Order, holder: Holder) -> Started:
+        """Decide a start. Raises Invalid for parameters that do not fit, ExecutionRefused when it cannot begin."""
+        facts = _facts(order)
+        graph = order.pinned.graph
+        book = Book(facts=facts, graph=graph, state=State(graph), last_at=order.at)
+        begin = await self._begin(order, facts)
+        turn = await self.decider.decide(book, [begin])
+        if turn.refused is not None:
+            raise ExecutionRefused(turn.refused)
+        place = Append(facts.execution_id, 0, holder.driver, holder.epoch, order.at)
+        unit = self.journal.unit(place, turn.events)
+        status = PUBLIC[book.state.phase].value
+        turn.status_before = status
+        unit.add(START, *_columns(facts, status, holder))
+        await self.decider.compose(unit, book, turn)
+        book.next_seq = 1
+        return Started(book, unit, turn.commands)
+
+    async def _begin(self, order: Order, facts: Facts) -> Begin:
+        pinned = order.pinned
+        return Begin(
+            now=order.at,
+            execution_id=facts.execution_id,
+            parameters=pinned.variables(order.parameters),
+            workflow={
+                "id": str(pinned.workflow_id),
+                "ref": pinned.ref,
+                "version": pinned.version,
+                "package_id": pinned.package_id,
+            },
+            config=await self.actions.config(pinned.pack_ref),
+            limits=self.limits,
+            actions=await self.actions.of(pinned),
+            depth=order.depth,
+            parent=order.parent_execution_id,
+            reuse=order.reuse,
+        )
+
+
+def _facts(order: Order) -> Facts:
+    pinned = order.pinned
+    return Facts(
+        execution_id=order.execution_id or str(uuid7(int(order.at.timestamp() * 1000))),
+        workflow_id=str(pinned.workflow_id),
+        workflow_ref=pinned.ref,
+        workflow_version=pinned.version,
+        package_id=pinned.package_id,
+        version_id=str(pinned.version_id),
+        community_id=order.community_id,
+        start_time=order.at,
+        triggered_by=order.triggered_by,
+        key_id=order.key_id,
+        parent_execution_id=order.parent_execution_id,
+        parent_node=order.parent_node,
+        depth=order.depth,
+        rerun_of=order.reuse.of if order.reuse is not None else None,
+        metadata=order.metadata,
+        traceparent=order.traceparent,
+    )
+
+
+def _columns(facts: Facts, status: str, holder: Holder) -> Row:
+    """The values of START, in its order."""
+    return (
+        facts.execution_id, facts.workflow_id, facts.workflow_ref, facts.workflow_version, facts.package_id,
+        facts.version_id, facts.community_id, status, facts.start_time, facts.parent_execution_id, facts.parent_node,
+        facts.depth, facts.rerun_of, facts.triggered_by, facts.key_id, facts.metadata, facts.traceparent,
+        ENGINE_VERSION, holder.driver, holder.epoch, facts.start_time if holder.driver is None else None,
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Who waits for the end of an execution in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from services.execution.book import Book
+
+
+class Waiters:
+    """Futures by execution. They end with the book when the execution ended here, with None when it ended elsewhere."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[Book | None]]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, execution_id: str) -> asyncio.Future[Book | None]:
+        """A future for the end; ask before the execution can end. `forget` it afterwards."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution_id, []).append(future)
+        return future
+
+    def forget(self, execution_id: str, future: asyncio.Future[Book | None]) -> None:
+        """Nobody waits here any more."""
+        waiting = self._waiting.get(execution_id)
+        if waiting is not None:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[execution_id]
+
+    def ended(self, execution_id: str, book: Book | None = None) -> None:
+        """The execution has ended."""
+        for future in self._waiting.get(execution_id, ()):
+            if not future.done():
+                future.set_result(book)
