@@ -19,7 +19,7 @@ Encode = Callable[[Any], Any]
 
 MOST_VARIABLES = 900  # every SQLite build takes this many
 LARGEST_CHUNK = 64
-PG_TYPE = {"json": "jsonb", "double": "float8"}
+PG_TYPE = {"json": "text", "double": "float8"}
 
 
 def _moment(value: datetime | None) -> str | None:
@@ -70,7 +70,16 @@ class Bulk:
     def postgres(self) -> str:
         """The text for PostgreSQL: `$1` … are arrays, one per column."""
         arrays = ", ".join(f"${n}::{PG_TYPE.get(kind, kind)}[]" for n, (_, kind) in enumerate(self.fields, 1))
-        return self._text(f"SELECT * FROM unnest({arrays})")
+        names = ", ".join(f"{name}::jsonb" if kind == "json" else name for name, kind in self.fields)
+        return self._text(f"SELECT {names} FROM unnest({arrays}) AS u({self.names})")
+
+    def arrays(self, rows: Sequence[Row]) -> list[list[Any]]:
+        """The values for PostgreSQL, one list per column. JSON goes as text: a list in a list would be a matrix."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        for index, (_, kind) in enumerate(self.fields):
+            if kind == "json":
+                columns[index] = [_json(value) for value in columns[index]]
+        return columns
 
     def _text(self, rows: str) -> str:
         return self.sql.replace("{v}", f"WITH v({self.names}) AS ({rows})") + self.tail

@@ -148,7 +148,7 @@ def _uuid(value: Any) -> UUID | None:
 PARK = """
 UPDATE workflow_executions SET driver = NULL, wake_at = :wake_at, waiting_for = :waiting_for, status = :status,
   nodes_executed = :nodes
-WHERE execution_id = :id AND epoch = :epoch AND driver = :me AND wake_no = :wake_no AND ended_at IS NULL
+WHERE execution_id = :id AND epoch = :epoch AND wake_no = :wake_no AND ended_at IS NULL
 """
 SET_ASIDE = """
 UPDATE workflow_executions SET driver = NULL, takeovers = takeovers + 1, wake_at = {later}

@@ -144,7 +144,7 @@ async def write_postgres(round_: PostgresRound, units: Sequence[Unit]) -> list[W
 async def _postgres_appends(round_: PostgresRound, units: Sequence[Unit]) -> Sequence[Unit]:
     first = {unit.event[:2]: unit for unit in reversed(units)}  # of two at one place, the one that came first
     rows = sorted((unit.event for unit in first.values()), key=lambda row: row[:2])
-    taken = await round_.fetch(APPEND_FENCED.postgres, *arrays(rows))
+    taken = await round_.fetch(APPEND_FENCED.postgres, *APPEND.arrays(rows))
     if len(taken) == len(units):
         return units
     return [first[str(row[0]), row[1]] for row in taken]
@@ -153,14 +153,14 @@ async def _postgres_appends(round_: PostgresRound, units: Sequence[Unit]) -> Seq
 async def _postgres_rest(round_: PostgresRound, units: Sequence[Unit]) -> Answers:
     answers = Answers()
     for bulk, rows in by_statement(units):
-        answers.take(bulk, await round_.fetch(bulk.postgres, *arrays(rows)))
+        answers.take(bulk, await round_.fetch(bulk.postgres, *bulk.arrays(rows)))
     return answers
 
 
 async def _postgres_guarded(round_: PostgresRound, unit: Unit) -> Written:
     await round_.fetch("SAVEPOINT guarded")
     for bulk, row in unit.guards:
-        if not await round_.fetch(bulk.postgres, *arrays([row])):
+        if not await round_.fetch(bulk.postgres, *bulk.arrays([row])):
             await round_.fetch("ROLLBACK TO SAVEPOINT guarded")
             return Written(False, refused_by=bulk.name)
     if not await _postgres_appends(round_, [unit]):
@@ -192,11 +192,6 @@ def _sorted(bulk: Bulk, rows: list[Row]) -> list[Row]:
     if bulk.summed is not None:
         return bulk.summed(rows)
     return sorted(rows, key=lambda row: str(row[0])) if len(rows) > 1 else rows
-
-
-def arrays(rows: Sequence[Row]) -> list[list[Any]]:
-    """Rows turned into columns."""
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 class Answers:

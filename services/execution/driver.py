@@ -191,7 +191,7 @@ class Drive:
                 self._parked = written.parked
                 self._tools.family.tell(written, turn.commands)
                 break
-            await self._read_again()
+            await self._read_again(inputs)
         self._inbox += turn.later
         if not self._parked:
             self._carry_out(turn.commands)
@@ -221,13 +221,13 @@ class Drive:
         rows = await self._tools.journal.rows(self.book.id, after=seq - 1)
         return bool(rows) and str(rows[0].driver) == unit.event[2] and rows[0].epoch == unit.event[3]
 
-    async def _read_again(self) -> None:
+    async def _read_again(self, undelivered: Sequence[Input]) -> None:
         """Somebody wrote before us: take the state from the log, not from what we believed."""
         book = await self._tools.family.library.folded(self.book.facts)
         self._check(await self._tools.journal.rows(book.id, after=self.book.next_seq - 1))
         book.spent_s = self.book.spent_s
         self.book = book
-        self._stand()
+        self._stand([*undelivered, *self._inbox])
 
     # ---- what was written by others ---------------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Drive:
         self._check(rows)
         self._tools.family.library.fold(self.book, rows)
         self._inbox += await self._tools.family.ended_children(self.book)
-        self._stand()
+        self._stand(self._inbox)
 
     def _check(self, rows: Iterable[EventRow]) -> None:
         for row in rows:
@@ -251,12 +251,15 @@ class Drive:
                 if isinstance(event, Claimed) and event.driver != self._tools.worker.text:
                     raise LeaseLost(self.book.id)
 
-    def _stand(self) -> None:
-        """Let what is under way here be exactly what the state says is under way."""
+    def _stand(self, undelivered: Sequence[Input]) -> None:
+        """Let what is under way here be what the state says is under way, apart from what has just ended."""
         state = self.book.state
+        ended = {(news.node, news.run, news.item) for news in undelivered if isinstance(news, given.AttemptEnded)}
         self._timers.keep((timer.id, timer.due) for timer in state.timers.values())
         for command in standing_commands(state):
             key = (command.node, command.run, command.item)
+            if key in ended:
+                continue
             if isinstance(command, Perform) and key not in self._attempts:
                 self._perform(command)
             elif isinstance(command, InterruptAttempt):

@@ -93,7 +93,10 @@ def actions(world: World) -> dict[str, Any]:
             raise RuntimeError("not yet")
         return call.attempt
 
-    return {"record": record, "gated": gated, "flaky": flaky}
+    async def broken(_call: Call) -> Any:
+        raise RuntimeError("broken for the test")
+
+    return {"record": record, "gated": gated, "flaky": flaky, "broken": broken}
 
 
 def specs() -> list[ActionSpec]:
@@ -104,6 +107,7 @@ def specs() -> list[ActionSpec]:
         spec("write", "record", Effect.WRITE),
         spec("gated", "gated", Effect.WRITE),
         spec("flaky", "flaky", Effect.WRITE),
+        spec("broken", "broken", Effect.WRITE),
         spec("once", "gated", Effect.IRREVERSIBLE),
     ]
 

@@ -92,13 +92,14 @@ async def test_parking_fails_when_something_woke_the_execution_meanwhile(db: Asy
     [rung] = await write(db, ring)
     units = [event(calm, 1), event(woken, 2)]
     for unit in units:
-        unit.add(PARK, unit.event[0], 1, 0, AT, [{"kind": "timer"}], "running", 1)
+        unit.add(PARK, unit.event[0], 1, 0, AT, [{"kind": "timer"}, {"kind": "retry"}], "running", 1)
 
     written = await write(db, *units)
 
     assert rung.woken == ((woken, ME),)
     assert [w.parked for w in written] == [True, False]
-    assert (await db.workflow_executions(UUID(calm))).driver is None
+    parked = await db.workflow_executions(UUID(calm))
+    assert (parked.driver, parked.waiting_for) == (None, [{"kind": "timer"}, {"kind": "retry"}])
     assert (await db.workflow_executions(UUID(woken))).driver == UUID(ME)
 
 
