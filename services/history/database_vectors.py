@@ -80,9 +80,14 @@ def entry(text: embeddings.Text) -> Entry:
     """An embedded run as vector stores know it."""
     import numpy as np
 
+    return facts_of(text, cast("Sequence[float]", np.frombuffer(text.vector or b"", "<f4")))
+
+
+def facts_of(text: embeddings.Text, vector: Sequence[float]) -> Entry:
+    """A run and a vector as vector stores know them."""
     return Entry(
         id=text.id,
-        vector=cast("Sequence[float]", np.frombuffer(text.vector or b"", "<f4")),
+        vector=vector,
         wpk_id=text.wpk_id,
         run_id=text.run_id,
         status=text.status,
