@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.engine.dialects.native import compile_native
+from services.engine.dialects.nodes import compile_nodes
 from services.engine.dialects.orquesta import compile_orquesta
 from services.engine.graph import Graph
 from services.engine.inspect import inspect_graph
@@ -25,7 +26,11 @@ MAX_VALUES = 200_000
 FrontEnd = Callable[[Mapping[str, Any], Findings], Graph | None]
 """May give a graph although there are findings, so that inspection can add to them."""
 
-FRONT_ENDS: Mapping[str, FrontEnd] = {"native": compile_native, "orquesta": compile_orquesta}
+FRONT_ENDS: Mapping[str, FrontEnd] = {
+    "native": compile_native,
+    "orquesta": compile_orquesta,
+    "nodes": compile_nodes,
+}
 DIALECTS = ("native", "orquesta", "nodes", "wpk")
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "compile_template",
     "extract_secrets",
     "insert_secrets",
+    "literal_template",
 ]
 
 
@@ -92,6 +93,11 @@ def compile_template(value: Any, *, lang: str = "jinja", text: TextStyle = "json
         first = problems[0]
         raise ExpressionError(first.message, expression=first.expression, position=first.position, problems=problems)
     return Template(value, leaf)
+
+
+def literal_template(value: Any) -> Template:
+    """A value that means itself, even where it looks like an expression."""
+    return Template(value, literal_leaf(value))
 
 
 def _covered(path: Path, optional: set[Path]) -> bool:

@@ -10,6 +10,7 @@ import orjson
 from services.engine import expressions_operators as op
 from services.engine.expressions_errors import ExpressionError
 from services.engine.expressions_regex import regex_findall, regex_match, regex_replace, regex_search
+from services.engine.expressions_rules import holds
 from services.engine.expressions_scalars import SCALAR_FILTERS, SCALAR_METHODS, the_text
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_stackstorm import STACKSTORM_FILTERS
@@ -375,6 +376,7 @@ TESTS: Mapping[str, Filter] = {
     ">=": op.greater_equal,
     "match": regex_match,
     "search": regex_search,
+    "holds": holds,
 }
 
 METHODS: Mapping[str, Filter] = {

@@ -11,8 +11,9 @@ from typing import Any
 
 from services.engine.assemble import Parts, build
 from services.engine.dialects import nodes_text as write
+from services.engine.dialects.nodes_config import MAX_ROUNDS
 from services.engine.dialects.nodes_document import ERROR_PORTS, DocumentText, Link, NodeText, read_document
-from services.engine.dialects.nodes_flow import FlowText, Loop, flow_of, meeting
+from services.engine.dialects.nodes_flow import FlowText, Loop, flow_of, meeting, reach
 from services.engine.dialects.nodes_kinds import KINDS, Values, count_variable, index_variable, published_names
 from services.engine.graph import (
     Assignment,
@@ -22,21 +23,18 @@ from services.engine.graph import (
     Kind,
     Need,
     Node,
-    OnError,
     Profile,
     Retry,
-    Scoping,
     Transition,
 )
 from services.engine.problems import Findings, join_path
 from services.engine.statuses import Outcome
 
-PROFILE = Profile(
-    scoping=Scoping.GLOBAL, fail_fast=False, condition_error=OnError.AS_FALSE, publish_in_sequence=True
-)
+PROFILE = Profile(fail_fast=False)
 SUCCEEDED = frozenset({Outcome.COMPLETED, Outcome.SKIPPED})
 FAILED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT})
 LABELS = ("label", "position", "metadata", "description")
+_FAIL = (Command.FAIL,)
 _CAN_FAIL = frozenset({Kind.ACTION, Kind.WORKFLOW, Kind.INQUIRY})
 
 
@@ -157,8 +155,6 @@ class _Compiler:
         )
 
     def _leads_to(self, source: str, target: str) -> bool:
-        from services.engine.dialects.nodes_flow import reach
-
         return target in reach(self.flow.text.links, [source])
 
     def transitions(self, text: NodeText, kind: Kind, publish: tuple[Assignment, ...]) -> list[Transition]:
@@ -232,18 +228,28 @@ class _Compiler:
         return steps
 
     def _loop_steps(self, text: NodeText, loop: Loop) -> list[Transition]:
+        index = write.lookup(index_variable(text.id))
+        rounds = f"({index} | default(0))"
         if text.type == "loop_while":
             condition = f"({write.condition(text.config['condition'])})"
-            publish: tuple[Assignment, ...] = ()
+            publish = self._assignments(text, {index_variable(text.id): f"{rounds} + 1"})
         else:
-            index, count = (write.lookup(variable(text.id)) for variable in (index_variable, count_variable))
-            condition = f"({index} < {count})"
+            condition = f"({rounds} < {write.lookup(count_variable(text.id))})"
             publish = self._round(text)
-        path = text.path
-        body = self._targets(loop.body_links) or (text.id,)
-        steps = [Transition(when=self.values.expression(condition, path), publish=publish, do=body)]
-        out = self._targets(loop.exit_links) or self._back(text)
-        return [*steps, Transition(when=self.values.expression(f"not {condition}", path), do=out)]
+        most = int(text.config.get("max_iterations", MAX_ROUNDS))
+        body, out = self._targets(loop.body_links) or (text.id,), self._targets(loop.exit_links) or self._back(text)
+        again = self._assignments(text, {index_variable(text.id): "0"})
+        message = self.values.literal(f"The loop {text.id!r} goes on after {most:,} rounds.")
+        return [
+            Transition(when=self._when(f"{condition} and {rounds} < {most}", text.path), publish=publish, do=body),
+            Transition(when=self._when(f"{condition} and {rounds} >= {most}", text.path), do=_FAIL, message=message),
+            Transition(when=self._when(f"not {condition}", text.path), publish=again, do=out),
+        ]
+
+    def _assignments(self, text: NodeText, sources: Mapping[str, str]) -> tuple[Assignment, ...]:
+        return tuple(
+            Assignment(name=name, value=self.values.expression(source, text.path)) for name, source in sources.items()
+        )
 
     def _round(self, text: NodeText) -> tuple[Assignment, ...]:
         config = text.config
@@ -253,9 +259,7 @@ class _Compiler:
             str(config.get("index_variable", "index")): index,
             index_variable(text.id): f"{index} + 1",
         }
-        return tuple(
-            Assignment(name=name, value=self.values.expression(value, text.path)) for name, value in entries.items()
-        )
+        return self._assignments(text, entries)
 
     def entrance(self, text: NodeText) -> Node:
         """Counts the list before the first round; what has no length fails the execution here."""

@@ -14,7 +14,9 @@ Check = Callable[[Mapping[str, Any], Problem], None]
 
 MAX_ROUNDS = 10_000
 
-_CRON_FIELD = re.compile(r"(?:\*|\d+(?:-\d+)?)(?:/\d+)?(?:,(?:\*|\d+(?:-\d+)?)(?:/\d+)?)*|\?|[A-Za-z]{3}(?:-[A-Za-z]{3})?")
+_CRON_FIELD = re.compile(
+    r"(?:\*|\d+(?:-\d+)?)(?:/\d+)?(?:,(?:\*|\d+(?:-\d+)?)(?:/\d+)?)*|\?|[A-Za-z]{3}(?:-[A-Za-z]{3})?"
+)
 _URL = re.compile(r"(?:https?://|\{\{)\S+")
 
 
@@ -49,7 +51,7 @@ def _rules(config: Mapping[str, Any], problem: Problem, key: str = "condition", 
         return
     try:
         condition(rules)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         problem(key, f"{str(error).capitalize()}.")
     for rule in rules if isinstance(rules, list) else [rules]:
         found = forbidden(rule.get("value")) if isinstance(rule, Mapping) else None

@@ -15,6 +15,7 @@ MAX_NODES = 100
 
 KEYS = ("dialect", "metadata", "nodes", "connections", "global_variables", "version", "name", "description")
 RESERVED = frozenset(str(command) for command in Command) | {"continue", "retry"}
+"""Ids that mean something else in a transition; such a node gets an underscore at its end."""
 
 _ANY = ("output", "out", "success", "default", "next")
 _FAILED = ("error", "failure", "failed", "on_error", "on_failure")
@@ -119,12 +120,17 @@ def _entries(nodes: Any, findings: Findings) -> list[tuple[str, Mapping[str, Any
         if not isinstance(config, Mapping) or not isinstance(node_id, str) or not node_id.strip():
             findings.error("wrong_type", "A node is a map with an id and a node_type.", path=path)
         else:
-            entries.append((node_id, config, path))
+            entries.append((safe_id(node_id), config, path))
     return entries
 
 
 def _id_in(config: Any) -> Any:
     return config.get("node_id", config.get("id")) if isinstance(config, Mapping) else None
+
+
+def safe_id(node_id: str) -> str:
+    """The id of a node in the compiled graph."""
+    return f"{node_id}_" if node_id in RESERVED else node_id
 
 
 def _node(node_id: str, config: Mapping[str, Any], path: str, findings: Findings) -> NodeText | None:
@@ -133,10 +139,10 @@ def _node(node_id: str, config: Mapping[str, Any], path: str, findings: Findings
         hint = nearest(str(kind), TYPES)
         findings.error("unknown_node_type", f"There is no node type {kind!r}.", path=path, task=node_id, hint=hint)
         return None
-    if node_id in RESERVED or ":" in node_id:
+    if ":" in node_id:
         findings.error("reserved_name", f"{node_id!r} cannot be the id of a node.", path=path, task=node_id)
     own = config.get("node_id")
-    if own is not None and own != node_id:
+    if own is not None and safe_id(str(own)) != node_id:
         findings.error("wrong_id", f"The node calls itself {own!r}.", path=join_path(path, "node_id"), task=node_id)
     return NodeText(id=node_id, type=str(kind), config=config, path=path)
 
@@ -172,13 +178,13 @@ def _link(entry: Mapping[str, Any], path: str, text: DocumentText, findings: Fin
     """The connection, if both ends exist and take part."""
     ends = []
     for key in ("from_node_id", "to_node_id"):
-        node = entry.get(key)
+        node = safe_id(str(entry.get(key)))
         if node not in text.nodes and node not in text.disabled:
-            hint = nearest(str(node), text.nodes)
+            hint = nearest(node, text.nodes)
             findings.error(
-                "unknown_target", f"There is no node {node!r}.", path=join_path(path, key), subject=str(node), hint=hint
+                "unknown_target", f"There is no node {node!r}.", path=join_path(path, key), subject=node, hint=hint
             )
-        ends.append(text.nodes.get(node) if isinstance(node, str) else None)
+        ends.append(text.nodes.get(node))
     source, target = ends
     if source is None or target is None:
         return None
@@ -222,9 +228,7 @@ def _default_ports(node: NodeText) -> set[str]:
     return {*_PORTS.get(node.type, _PORTS.get(family, ())), *_ANY}
 
 
-def _check_types(
-    source: NodeText, target: NodeText, entry: Mapping[str, Any], path: str, findings: Findings
-) -> None:
+def _check_types(source: NodeText, target: NodeText, entry: Mapping[str, Any], path: str, findings: Findings) -> None:
     given = _declared(source, "output").get(str(entry.get("from_port_name")), "any")
     taken = _declared(target, "input").get(str(entry.get("to_port_name")), "any")
     if "any" not in (given, taken) and given != taken:

@@ -90,7 +90,9 @@ def meeting(flow: FlowText, node: str) -> int:
 def _starts(text: DocumentText, triggers: list[NodeText], findings: Findings) -> list[str]:
     if triggers:
         for trigger in triggers:
-            message = f"The trigger {trigger.id!r} is kept, but nothing fires it yet; start the workflow through the API."
+            message = (
+                f"The trigger {trigger.id!r} is kept, but nothing fires it yet; start the workflow through the API."
+            )
             findings.warning("TRIGGER_NOT_RUN", message, path=trigger.path, task=trigger.id)
         found = [link.target for trigger in triggers for link in text.from_node(trigger.id)]
     else:
@@ -138,7 +140,9 @@ def _check_bodies(flow: FlowText, findings: Findings) -> None:
         for node in (loop.node, *sorted(loop.body)):
             for group in _side_by_side(flow, node, [link for link in inner if link.source == node]):
                 if not _meet(flow, loop, inner, group):
-                    message = "Branches that run side by side inside a loop have to meet in a flow_merge before it repeats."
+                    message = (
+                        "Branches that run side by side inside a loop have to meet in a flow_merge before it repeats."
+                    )
                     findings.error("loop_branches", message, path=flow.text.nodes[node].path, task=node)
 
 
@@ -187,12 +191,14 @@ def _together(flow: FlowText, node: str, sources: list[str]) -> Mapping[tuple[in
     return found
 
 
-def _parallel(
-    flow: FlowText, links: list[Link], behind: Mapping[str, set[str]], ends: tuple[str, str, str]
-) -> bool:
+def _parallel(flow: FlowText, links: list[Link], behind: Mapping[str, set[str]], ends: tuple[str, str, str]) -> bool:
     node, first, second = ends
-    to_first = [link for link in links if first in behind[link.target] or (link.target == node and link.source == first)]
-    to_second = [link for link in links if second in behind[link.target] or (link.target == node and link.source == second)]
+    to_first = [
+        link for link in links if first in behind[link.target] or (link.target == node and link.source == first)
+    ]
+    to_second = [
+        link for link in links if second in behind[link.target] or (link.target == node and link.source == second)
+    ]
     starts_first = [start for start in flow.starts if first in behind[start]]
     starts_second = [start for start in flow.starts if second in behind[start]]
     if any(a != b for a in starts_first for b in starts_second):

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.engine.dialects import nodes_text as write
 from services.engine.dialects.nodes_document import DocumentText, NodeText
-from services.engine.expressions import ExpressionError, Template, compile_template
+from services.engine.expressions import ExpressionError, Template, compile_template, literal_template
 from services.engine.graph import Assignment, Backoff, Kind, Retry, Wait
 from services.engine.problems import Findings
 
@@ -15,6 +15,11 @@ Body = dict[str, Any]
 """Fields of `Node`; `publish` belongs to the transition after it."""
 
 MAX_DELAY_S = 300
+DEFAULT_NAMES: Mapping[str, Mapping[str, str]] = {
+    "condition_filter": {"output_variable": "filtered_items"},
+    "loop_foreach": {"item_variable": "item", "index_variable": "index"},
+}
+"""Variables that a node sets although it does not name them."""
 
 
 class Values:
@@ -42,7 +47,7 @@ class Values:
 
     def literal(self, value: Any) -> Template:
         """A value of ours, or one that means itself."""
-        return _Literal(value) if _looks_like_text(value) else compile_template(value)
+        return literal_template(value)
 
 
 def index_variable(loop: str) -> str:
@@ -62,28 +67,16 @@ def published_names(text: DocumentText) -> list[str]:
         config = node.config
         for key in ("variables", "transformations"):
             names += map(str, config.get(key) or ()) if node.type.startswith("data_") else ()
-        for key in ("output_variable", "item_variable", "index_variable"):
-            names += [config[key]] if isinstance(config.get(key), str) and config[key] else []
+        for key, default in DEFAULT_NAMES.get(node.type, {"output_variable": ""}).items():
+            name = config.get(key, default)
+            names += [name] if isinstance(name, str) and name else []
         mapping = config.get("output_mapping")
         names += map(str, mapping.values()) if isinstance(mapping, Mapping) else ()
     return names
 
 
-def _looks_like_text(value: Any) -> bool:
-    if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    if isinstance(value, Mapping):
-        return any(_looks_like_text(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(map(_looks_like_text, value))
-
-
 def _pass(_text: NodeText, _values: Values) -> Body:
     return {"kind": Kind.PASS}
-
-
-def _loop(text: NodeText, _values: Values) -> Body:
-    rounds = text.config.get("max_iterations")
-    return {"kind": Kind.PASS, "max_runs": rounds + 1 if isinstance(rounds, int) else None}
 
 
 def _filter(text: NodeText, values: Values) -> Body:
@@ -128,17 +121,15 @@ def _action(text: NodeText, values: Values, action: str, given: Mapping[str, Any
 
 def _webhook(text: NodeText, values: Values) -> Body:
     config = text.config
-    given: dict[str, Any] = {"method": config.get("method", "POST"), "url": write.text(config["url"])}
+    given: dict[str, Any] = {"method": config.get("method", "POST"), "url": write.as_text(config["url"])}
     if config.get("headers"):
-        given["headers"] = write.text(config["headers"])
+        given["headers"] = write.as_text(config["headers"])
     if config.get("body_template"):
         given["body"] = write.text(config["body_template"])
     body = _action(text, values, "core.http", given)
     retries = config.get("retry_count", 0)
     if retries:
-        body["retry"] = Retry(
-            count=values.literal(int(retries)), delay=values.literal(1), backoff=Backoff.EXPONENTIAL
-        )
+        body["retry"] = Retry(count=values.literal(int(retries)), delay=values.literal(1), backoff=Backoff.EXPONENTIAL)
     variable = config.get("output_variable")
     publish = (Assignment(name=str(variable), value=values.expression("result().body", text.path)),) if variable else ()
     return {**body, "timeout": values.literal(config.get("timeout_seconds", 10)), "publish": publish}
@@ -147,7 +138,7 @@ def _webhook(text: NodeText, values: Values) -> Body:
 def _chat(text: NodeText, values: Values) -> Body:
     config = text.config
     given = {
-        "message": write.text(config["message_template"]),
+        "message": write.as_text(config["message_template"]),
         "destination": config.get("destination", "current_channel"),
         "channel_id": write.text(config.get("channel_id")),
         "target_user_id": write.text(config.get("user_id")),
@@ -162,7 +153,7 @@ def _browser(text: NodeText, values: Values) -> Body:
     given = {
         "source_type": config.get("source_type", "general"),
         "action": config.get("action", "display"),
-        "content": write.text(config.get("content_template")),
+        "content": write.as_text(config.get("content_template")),
         "duration": config.get("duration", 10),
         "priority": config.get("priority", 0),
     }
@@ -211,8 +202,8 @@ def _parallel(text: NodeText, values: Values) -> Body:
 
 
 KINDS: Mapping[str, Callable[[NodeText, Values], Body]] = {
-    **dict.fromkeys(("condition_if", "condition_switch", "loop_break", "flow_merge", "flow_end"), _pass),
-    **dict.fromkeys(("loop_foreach", "loop_while"), _loop),
+    **dict.fromkeys(("condition_if", "condition_switch", "flow_merge", "flow_end"), _pass),
+    **dict.fromkeys(("loop_foreach", "loop_while", "loop_break"), _pass),
     "condition_filter": _filter,
     "action_module": _module,
     "action_webhook": _webhook,
@@ -224,14 +215,3 @@ KINDS: Mapping[str, Callable[[NodeText, Values], Body]] = {
     "data_variable_get": _get,
     "flow_parallel": _parallel,
 }
-
-
-class _Literal(Template):
-    """A value that means itself although it looks like an expression."""
-
-    __slots__ = ()
-
-    def __init__(self, value: Any) -> None:
-        from services.engine.expressions_leaf import literal_leaf
-
-        super().__init__(value, literal_leaf(value))

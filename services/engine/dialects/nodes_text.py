@@ -12,7 +12,6 @@ from typing import Any
 from services.engine.expressions_rules import OPERATORS
 
 _PLACE = re.compile(r"\{\{([^{}]+)\}\}")
-_WORD = re.compile(r"[A-Za-z_]\w*")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 _JQ = re.compile(r"\.(?:[A-Za-z_]\w*(?:\[\d+\])*(?:\.[A-Za-z_]\w*(?:\[\d+\])*)*)?")
 _FORBIDDEN = re.compile(
@@ -55,12 +54,26 @@ def as_value(name: str, default: str = "none") -> str:
 def text(source: Any) -> Any:
     """A value of the definition with its `{{name}}` places turned into lookups; a name without value is empty."""
     if isinstance(source, str):
-        return _PLACE.sub(lambda match: as_value(match[1], "''"), source) if "{{" in source else _quoted(source)
+        return _PLACE.sub(lambda match: _place(match[1].strip()), source) if "{{" in source else _quoted(source)
     if isinstance(source, Mapping):
         return {key: text(item) for key, item in source.items()}
     if isinstance(source, list | tuple):
         return [text(item) for item in source]
     return source
+
+
+def as_text(source: Any) -> Any:
+    """Like `text`, but always text: headers, URLs and messages keep no types."""
+    if isinstance(source, Mapping):
+        return {key: as_text(item) for key, item in source.items()}
+    match = _PLACE.fullmatch(source) if isinstance(source, str) else None
+    if match is None or match[1].strip().startswith("secrets."):
+        return text(source)
+    return "{{ " + read(match[1], "''") + " | string }}"
+
+
+def _place(name: str) -> str:
+    return "{{ " + name + " }}" if name.startswith("secrets.") else as_value(name, "''")
 
 
 def _quoted(source: str) -> str:
@@ -75,14 +88,14 @@ def forbidden(source: Any) -> str | None:
 
 
 def condition(rules: Any) -> str:
-    """The expression of a list of rules, all of which must hold. Raises ValueError for what is no rule."""
+    """The expression of a list of rules, all of which must hold. Raises ValueError or TypeError for what is no rule."""
     parts = [_rule(rule) for rule in ([rules] if isinstance(rules, Mapping) else rules or ())]
     return " and ".join(parts) if parts else "true"
 
 
 def _rule(rule: Any, item: str | None = None) -> str:
     if not isinstance(rule, Mapping):
-        raise ValueError("a rule is a map of variable, operator and value")
+        raise TypeError("a rule is a map of variable, operator and value")
     operator = rule.get("operator")
     if operator in {"and", "or", "not"}:
         return _nested(operator, rule.get("value"), item)
@@ -142,13 +155,12 @@ def transform(expression: str, language: str) -> str:
 
 
 def connection_condition(source: Any) -> str:
-    """The expression of a connection's `conditional`: an expression, with or without braces, or rules."""
+    """The expression of a connection's `conditional`: an expression, with or without braces, or rules.
+
+    A name without value makes it false.
+    """
     if isinstance(source, Mapping | list):
         return condition(source)
     inner = str(source).strip()
-    return _PLACE.fullmatch(inner)[1].strip() if _PLACE.fullmatch(inner) else inner  # type: ignore[index]
-
-
-def is_word(name: str) -> bool:
-    """Can the name be written without quotes?"""
-    return _WORD.fullmatch(name) is not None
+    match = _PLACE.fullmatch(inner)
+    return f"({match[1].strip() if match else inner}) | default(false)"
