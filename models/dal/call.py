@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, cast
 
 from models.dal.codecs import Decode
 from models.dal.dialects import Bind
 
 T = TypeVar("T")
-Op = tuple[str, Sequence[Any], int | None, bool]  # SQL, arguments, expected row count, whether rows come back
+Yields = Literal["rows", "count", "one"]  # "one": each run changes exactly one row, or fails
+Op = tuple[str, Sequence[Any], int | None, Yields]  # SQL, arguments, expected row count, what comes back
 Column = tuple[str | None, str, Any]  # table, name, field type
 
 
@@ -43,14 +44,14 @@ class Answer:
 class Statement:
     """The SQL of one query shape, how its values are bound and its rows are read."""
 
-    __slots__ = ("binds", "decoders", "fetch", "names", "nest", "sql", "want", "write")
+    __slots__ = ("binds", "decoders", "names", "nest", "sql", "want", "write", "yields")
 
-    def __init__(self, sql: str, binds: tuple[Bind, ...], *, write: bool, fetch: bool, want: str) -> None:
+    def __init__(self, sql: str, binds: tuple[Bind, ...], *, write: bool, yields: Yields, want: str) -> None:
         """`want`: what awaiting yields: rows, first, scalar or count."""
         self.sql = sql
         self.binds = binds
         self.write = write
-        self.fetch = fetch
+        self.yields = yields
         self.want = want
         self.names: list[str] = []
         self.nest: list[str | None] | None = None
@@ -78,14 +79,14 @@ class Statement:
         del described
         columns, decoders, nest = self.names, self.decoders, self.nest
         if not decoders and not nest:
-            return [Row(zip(columns, row, strict=True)) for row in rows]
+            return [Row(zip(columns, row, strict=False)) for row in rows]
         loaded = []
         for row in rows:
             values = list(row)
             for index, decode in decoders:
                 if values[index] is not None:
                     values[index] = decode(values[index])
-            loaded.append(self._nested(values) if nest else Row(zip(columns, values, strict=True)))
+            loaded.append(self._nested(values) if nest else Row(zip(columns, values, strict=False)))
         return loaded
 
     def _nested(self, values: list[Any]) -> Row:
@@ -111,8 +112,8 @@ class RawStatement(Statement):
 
     __slots__ = ("by_name",)
 
-    def __init__(self, sql: str, binds: tuple[Bind, ...], *, write: bool, fetch: bool, want: str) -> None:
-        super().__init__(sql, binds, write=write, fetch=fetch, want=want)
+    def __init__(self, sql: str, binds: tuple[Bind, ...], *, write: bool, yields: Yields, want: str) -> None:
+        super().__init__(sql, binds, write=write, yields=yields, want=want)
         self.by_name: dict[str, Decode] = {}
 
     def load(self, rows: Iterable[Any], described: Sequence[Any] | None) -> list[Row]:
@@ -179,7 +180,7 @@ class Call(Generic[T]):
     def op(self) -> Op:
         """What a backend runs."""
         statement = self.statement
-        return statement.sql, statement.bound(self.values), self.expected, statement.fetch
+        return statement.sql, statement.bound(self.values), self.expected, statement.yields
 
     def finish(self, answer: Answer) -> Any:
         """From the backend's answer to what the caller asked for."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydal.objects import Expression, Field
 
-from models.dal.call import Column, RawStatement, Statement
+from models.dal.call import Column, RawStatement, Statement, Yields
 from models.dal.dialects import Writer, trace
 from models.dal.shape import Counter, lift, shape
 
@@ -163,7 +163,7 @@ class Compiler:
             return text + (adapter.dialect.lock(wanted.for_update) if wanted.for_update else "")
 
         sql, binds = adapter.finish(*trace(build))
-        statement = Statement(sql, binds, write=bool(wanted.for_update), fetch=True, want="rows")
+        statement = Statement(sql, binds, write=bool(wanted.for_update), yields="rows", want="rows")
         return statement.reads([self._column(field) for field in fields], adapter.codecs.decoder)
 
     def _column(self, node: Any) -> Column:
@@ -192,9 +192,9 @@ class Compiler:
 
         sql, binds = adapter.finish(*trace(build))
         if wanted.kind == "count":
-            return Statement(sql, binds, write=False, fetch=True, want="scalar")
-        rows = bool(wanted.returning)
-        statement = Statement(sql, binds, write=True, fetch=rows, want="rows" if rows else "count")
+            return Statement(sql, binds, write=False, yields="rows", want="scalar")
+        yields: Yields = "rows" if wanted.returning else "one" if _inserts_one(wanted) else "count"
+        statement = Statement(sql, binds, write=True, yields=yields, want="rows" if wanted.returning else "count")
         return statement.reads([self._column(field) for field in wanted.returning], adapter.codecs.decoder)
 
     def raw(self, text: str, into: tuple[Any, ...]) -> tuple[RawStatement, tuple[str, ...]]:
@@ -234,11 +234,16 @@ class Compiler:
         bare = _IGNORED.sub("''", text)
         reads = bool(_READS.match(bare)) and not _CHANGES.search(bare)
         fetch = reads or bool(_RETURNS.search(bare))
-        statement = RawStatement(sql, tuple(binds), write=not reads, fetch=fetch, want="rows" if fetch else "count")
+        yields: Yields = "rows" if fetch else "count"
+        statement = RawStatement(sql, tuple(binds), write=not reads, yields=yields, want=yields)
         fields = [field for node in into for field in ((node,) if isinstance(node, Field) else node)]
         decoders = [(field.name, codecs.decoder(field.type)) for field in fields]
         statement.by_name = {name: decode for name, decode in decoders if decode}
         return statement, tuple(names)
+
+
+def _inserts_one(wanted: Changing) -> bool:
+    return wanted.kind == "insert" and wanted.conflict is None
 
 
 def _on_conflict(wanted: Changing) -> str:

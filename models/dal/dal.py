@@ -217,7 +217,7 @@ class AsyncDAL:
         """
         if isinstance(self._backend, Postgres):
             return self._backend.grouped(postgres, limit)
-        return self._backend.grouped(sqlite)
+        return self._backend.grouped(sqlite, limit)
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Any]:

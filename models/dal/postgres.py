@@ -49,7 +49,7 @@ class Postgres:
     async def open(self) -> None:
         """Try one connection. Raises Unavailable when that fails, ReadOnly on a standby; later calls may succeed."""
         self.pool.open()
-        answer = (await self.run([("SHOW transaction_read_only", (), None, True)], write=False))[0]
+        answer = (await self.run([("SHOW transaction_read_only", (), None, "rows")], write=False))[0]
         if answer.rows[0][0] == "on":
             raise ReadOnly("the database takes no writes: a standby, or default_transaction_read_only")
 
@@ -156,7 +156,7 @@ class Postgres:
 
     async def columns(self) -> Mapping[str, set[str]]:
         """Table name to column names."""
-        answer = (await self.run([(COLUMNS, (), None, True)], write=False))[0]
+        answer = (await self.run([(COLUMNS, (), None, "rows")], write=False))[0]
         found: dict[str, set[str]] = {}
         for table, column in answer.rows:
             found.setdefault(table, set()).add(column)
@@ -165,8 +165,8 @@ class Postgres:
 
 async def perform(connection: Connection, op: Op, deadline_s: float | None) -> Answer:
     """Run one statement. Raises Stale when its count is not the expected one."""
-    sql, arguments, expected, fetch = op
-    if fetch:
+    sql, arguments, expected, yields = op
+    if yields == "rows":
         rows = await connection.fetch(sql, *arguments, timeout=deadline_s)
         count = len(rows)
     else:

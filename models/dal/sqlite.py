@@ -18,7 +18,7 @@ from models.dal.migrate_sqlite import apply
 from models.dal.options import Options
 from models.dal.sqlite_connection import connect
 from models.dal.sqlite_lane import Inbox, Job, Lane, Stop
-from models.dal.sqlite_writer import End, GroupFunction, Held, Member, Writer
+from models.dal.sqlite_writer import End, Group, GroupFunction, Held, Member, Writer
 from models.dal.url import SqliteUrl
 
 M = TypeVar("M")
@@ -70,7 +70,7 @@ class Sqlite:
         if self._writer is None:
             return
         try:
-            await self.run([("SELECT 1", (), None, True)], write=True)
+            await self.run([("SELECT 1", (), None, "rows")], write=True)
         except Unavailable:
             await self.close()
             raise
@@ -113,15 +113,15 @@ class Sqlite:
             raise ReadOnly("the database was opened for reading only")
         return self._writer.inbox
 
-    def grouped(self, function: GroupFunction) -> SqliteLane[Any, Any]:
+    def grouped(self, function: GroupFunction, limit: int) -> SqliteLane[Any, Any]:
         """A lane whose members are written together by this function, on the writer thread."""
-        return SqliteLane(self, function)
+        return SqliteLane(self, Group(function, limit))
 
-    async def submit(self, function: GroupFunction, member: Any) -> Any:
+    async def submit(self, group: Group, member: Any) -> Any:
         """Add a member to the next round."""
         future = self._loop.create_future()
         ends_at = time.monotonic() + self._options.statement_timeout_s
-        self._inbox(write=True).put(Member(future, function, member, ends_at))
+        self._inbox(write=True).put(Member(future, group, member, ends_at))
         return await self._watched(future)
 
     async def begin(self, *, isolation: str | None = None, readonly: bool = False) -> Any:
@@ -176,7 +176,7 @@ class Sqlite:
 
     async def columns(self) -> Mapping[str, set[str]]:
         """Table name to column names."""
-        answer = (await self.run([(COLUMNS, (), None, True)], write=False))[0]
+        answer = (await self.run([(COLUMNS, (), None, "rows")], write=False))[0]
         found: dict[str, set[str]] = {}
         for table, column in answer.rows:
             found.setdefault(table, set()).add(column)
@@ -186,15 +186,15 @@ class Sqlite:
 class SqliteLane(Generic[M, R]):
     """Collects members for the writer's next round."""
 
-    __slots__ = ("_function", "_sqlite")
+    __slots__ = ("_group", "_sqlite")
 
-    def __init__(self, sqlite: Sqlite, function: GroupFunction) -> None:
+    def __init__(self, sqlite: Sqlite, group: Group) -> None:
         self._sqlite = sqlite
-        self._function = function
+        self._group = group
 
     async def submit(self, member: M) -> R:
         """The outcome of this member, after COMMIT."""
-        outcome: R = await self._sqlite.submit(self._function, member)
+        outcome: R = await self._sqlite.submit(self._group, member)
         return outcome
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from models.dal.call import Answer
 from models.dal.errors import DeadlineExceeded, Unavailable
 from models.dal.sqlite_errors import is_broken, translate
 from models.dal.sqlite_lane import Inbox, Job, Lane, Opener, Outcome, Stop
@@ -22,14 +24,24 @@ from models.dal.sqlite_lane import Inbox, Job, Lane, Opener, Outcome, Stop
 GroupFunction = Callable[["Round", Sequence[Any]], Sequence[Any]]
 
 
+class Group:
+    """Whose members are written together: by this function, at most `limit` in one call."""
+
+    __slots__ = ("function", "limit")
+
+    def __init__(self, function: GroupFunction, limit: int) -> None:
+        self.function = function
+        self.limit = limit
+
+
 class Member:
     """One participant of a grouped round."""
 
-    __slots__ = ("ends_at", "function", "future", "value")
+    __slots__ = ("ends_at", "future", "group", "value")
 
-    def __init__(self, future: asyncio.Future[Any], function: GroupFunction, value: Any, ends_at: float) -> None:
+    def __init__(self, future: asyncio.Future[Any], group: Group, value: Any, ends_at: float) -> None:
         self.future = future
-        self.function = function
+        self.group = group
         self.value = value
         self.ends_at = ends_at
 
@@ -173,17 +185,43 @@ class Writer(Lane):
         return outcomes
 
     def _perform_all(self, items: list[Any]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        groups: dict[GroupFunction, list[Member]] = {}
-        alone = len(items) == 1
+        if len(items) == 1 and type(items[0]) is Job:
+            return [self._unit(items[0], nested=False)]
+        jobs: list[Job] = []
+        groups: dict[Group, list[Member]] = {}
         for item in items:
             if type(item) is Job:
-                outcomes.append(self._unit(item, nested=not alone))
+                jobs.append(item)
             else:
-                groups.setdefault(item.function, []).append(item)
-        for function, members in groups.items():
-            outcomes.extend(self._group(function, members))
+                groups.setdefault(item.group, []).append(item)
+        outcomes: list[Outcome] = []
+        for sql, run in itertools.groupby(jobs, _insert_text):  # neighbours only: their order stays
+            neighbours = list(run)
+            if sql is not None and len(neighbours) > 1:
+                outcomes += self._inserts(sql, neighbours)
+            else:
+                outcomes += [self._unit(job, nested=True) for job in neighbours]
+        for group, members in groups.items():
+            for start in range(0, len(members), group.limit):
+                outcomes += self._group(group.function, members[start : start + group.limit])
         return outcomes
+
+    def _inserts(self, sql: str, jobs: list[Job]) -> list[Outcome]:
+        """The same insert several times; when one fails, each of them again."""
+        execute = self.connection.execute
+        execute("SAVEPOINT inserts")
+        self.deadline.at = min(job.ends_at for job in jobs)
+        try:
+            self.connection.executemany(sql, [job.ops[0][1] for job in jobs])
+            execute("RELEASE inserts")
+        except Exception as error:  # noqa: BLE001 - whose it is shows when each is alone
+            self._keep_transaction(error)
+            execute("ROLLBACK TO inserts")
+            execute("RELEASE inserts")
+            return [self._unit(job, nested=True) for job in jobs]
+        finally:
+            self.deadline.at = float("inf")
+        return [(job.future, [Answer((), 1)], None) for job in jobs]
 
     def _unit(self, job: Job, *, nested: bool) -> Outcome:
         """A plain job. Only several statements, or an expectation, need a savepoint to be undone."""
@@ -306,6 +344,12 @@ class Writer(Lane):
         else:
             self._failures = 0
             self.inbox.answer([(end.future, True, Unavailable("the transaction was lost") if lost else None)])
+
+
+def _insert_text(job: Job) -> str | None:
+    """The text of a job that is one plain insert: neighbours with the same text are one executemany."""
+    sql, _, expected, yields = job.ops[0]
+    return sql if yields == "one" and expected is None and len(job.ops) == 1 else None
 
 
 def _outcome(member: Member, result: Any) -> Outcome:

@@ -15,7 +15,7 @@ POSTGRES = (
 )
 
 
-def journal(db, key, rounds):
+def journal(db, key, rounds, limit=256):
     """Append names under one workflow; a taken name is stale, the name 'bad' breaks its round."""
 
     def sqlite(round_, names):
@@ -34,7 +34,7 @@ def journal(db, key, rounds):
         fresh = {row["name"] for row in await connection.fetch(POSTGRES, [key] * len(names), names)}
         return [name if name in fresh else Stale(expected=1, found=0) for name in names]
 
-    return db.grouped(sqlite=sqlite, postgres=postgres)
+    return db.grouped(sqlite=sqlite, postgres=postgres, limit=limit)
 
 
 async def names_of(db):
@@ -74,6 +74,15 @@ async def test_an_error_repeats_the_round_with_each_member_alone(small, key):
 
     assert [outcomes[0], type(outcomes[1]), outcomes[2]] == ["a", KeyError, "b"]
     assert await names_of(small) == {"a", "b"}
+
+
+async def test_a_round_has_no_more_members_than_its_limit(small, key):
+    rounds: list[int] = []
+    lane = journal(small, key, rounds, limit=4)
+
+    await asyncio.gather(*[lane.submit(str(i)) for i in range(10)])
+
+    assert max(rounds) == 4
 
 
 async def test_a_cancelled_member_never_breaks_the_round(small, key):
