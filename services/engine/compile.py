@@ -12,6 +12,7 @@ from typing import Any
 from services.engine.dialects.native import compile_native
 from services.engine.dialects.nodes import compile_nodes
 from services.engine.dialects.orquesta import compile_orquesta
+from services.engine.dialects.wpk import compile_wpk
 from services.engine.graph import Graph
 from services.engine.inspect import inspect_graph
 from services.engine.problems import Findings, Problem, nearest
@@ -30,6 +31,7 @@ FRONT_ENDS: Mapping[str, FrontEnd] = {
     "native": compile_native,
     "orquesta": compile_orquesta,
     "nodes": compile_nodes,
+    "wpk": compile_wpk,
 }
 DIALECTS = ("native", "orquesta", "nodes", "wpk")
 
