@@ -14,7 +14,7 @@ from pathlib import Path
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import access, edge, errors, openapi, runs, system
+from controllers import access, edge, errors, openapi, packs, registry, runs, system
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
 from models.schema import declare
@@ -28,6 +28,8 @@ from services.access.ratelimit import RateLimiter
 from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.access.store import DatabaseKeys
+from services.actions.catalogue import Catalogue
+from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.milvus import MilvusStore
 from services.adapters.openai import OpenAIEmbedder
 from services.background import Background, Job
@@ -40,11 +42,13 @@ from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Check, Readiness
 from services.registry import lookup
+from services.registry.registry import Needs, Registry
+from services.registry.registry import build as build_registry
 
 log = logging.getLogger("millrace.app")
 
 ROOT = Path(__file__).parent
-BLUEPRINTS = (system.blueprint, access.blueprint, runs.blueprint)
+BLUEPRINTS = (system.blueprint, access.blueprint, runs.blueprint, registry.blueprint, packs.blueprint)
 LOG_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
 RECONNECT_S = 1.0
@@ -95,6 +99,7 @@ def build_services(settings: Settings) -> Services:
         sealer=Sealer(db, now=utc_now),
         idempotency=Idempotency(db, now=utc_now),
         background=background,
+        registry=_registry(settings, db, audit, permissions),
         history=_history(settings, db, permissions, background),
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
@@ -103,7 +108,23 @@ def build_services(settings: Settings) -> Services:
     _add_checks(here, settings)
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
+    here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
     return here
+
+
+def _registry(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: PermissionService) -> Registry:
+    """Workflows, packs and actions; the catalogue knows what is built in before the packs are loaded."""
+    catalogue = Catalogue(CORE_ACTIONS)
+    return build_registry(
+        Needs(
+            db=db,
+            audit=audit,
+            permissions=permissions,
+            catalogue=catalogue,
+            packs_dir=settings.packs_dir,
+            now=utc_now,
+        )
+    )
 
 
 def _history(settings: Settings, db: AsyncDAL, permissions: PermissionService, background: Background) -> History:
@@ -195,6 +216,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
         made = await first_admin(
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
         )
+        await here.registry.start()
     except Unavailable as error:
         log.warning("the database cannot be reached, trying again: %s", error)
         return False

@@ -19,7 +19,7 @@ from services.formats import strict_json, strict_yaml
 
 M = TypeVar("M")
 DEFINITION_KEYS = strict_yaml.MAX_KEYS
-_YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
 @lru_cache(maxsize=512)
@@ -57,7 +57,7 @@ async def read(model: type[M], *, optional: bool = False, limit: int | None = No
 async def document(*, limit: int | None = None) -> tuple[Any, str | None]:
     """A definition sent as JSON or YAML: its value, and the YAML text as it came (None for JSON)."""
     data = await raw(limit=limit)
-    if request.mimetype in _YAML_TYPES:
+    if request.mimetype in YAML_TYPES:
         return strict_yaml.loads(data)
     return _json(data, request, DEFINITION_KEYS), None
 

@@ -25,6 +25,7 @@ from services.history.history import History
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Readiness
+from services.registry.registry import Registry
 
 EXTENSION = "millrace"
 ACTOR: ContextVar[Actor] = ContextVar("actor")
@@ -57,6 +58,7 @@ class Services:
     record: AuditRecord
     sealer: Sealer
     idempotency: Idempotency
+    registry: Registry
     background: Background
     history: History
     limiter: RateLimiter

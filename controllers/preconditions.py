@@ -24,6 +24,14 @@ def check_if_match(current: str) -> None:
         raise PreconditionFailed(current=current)
 
 
+def expected() -> frozenset[str] | None:
+    """The states `If-Match` names, for services that compare in the transaction; None = any state will do."""
+    given = request.headers.get("If-Match")
+    if given is None or given.strip() == "*":
+        return None
+    return frozenset(tag[1:-1] for part in given.split(",") if (tag := part.strip()).startswith('"') and len(tag) > 1)
+
+
 def is_fresh(current: str) -> bool:
     """Whether `If-None-Match` names the current state, so that 304 says enough."""
     given = request.headers.get("If-None-Match")

@@ -58,14 +58,14 @@ class Packs:
         """A page of packs in order of their ref, and how many there are."""
         return await packs.page(self._db, wanted), await packs.count(self._db, wanted)
 
-    async def get(self, ref: str, caller: Caller) -> dict[str, Any]:
+    async def get(self, ref: str, caller: Caller) -> tuple[PackRow, dict[str, Any]]:
         """A pack with its actions and those of its workflows that the caller may see. Raises `PackNotFound`."""
         pack = await self._doors.require_pack(ref)
         window = Window(sort_by="ref", descending=False, count=SHOWN_WORKFLOWS)
         listed = await self._registry.page(caller, Filters(pack_ref=ref), window)
         actions = [row["spec"] for row in await packs.actions(self._db, ref)]
         may_edit = self._doors.owns(caller, pack)
-        return views.pack_detail(pack, [views.summary(row) for row in listed.rows], actions, may_edit=may_edit)
+        return pack, views.pack_detail(pack, [views.summary(row) for row in listed.rows], actions, may_edit=may_edit)
 
     async def require(self, ref: str) -> PackRow:
         """The pack of that ref. Raises `PackNotFound`."""

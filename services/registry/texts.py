@@ -7,6 +7,11 @@ from typing import Any
 
 import yaml
 
+from models.workflows import VersionRow, WorkflowRow
+from services.formats import strict_yaml
+from services.registry import drafts, views
+from services.registry.findings import Findings
+
 FIELDS = (
     *("ref", "pack_ref", "name", "label", "description", "version", "author", "tags", "enabled", "community_id"),
     *("param_schema", "out_schema", "definition"),
@@ -29,6 +34,21 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+
+
+def of(row: WorkflowRow, version: VersionRow) -> str:
+    """A workflow at one version: the text it came as, comments and all, where it still says what is true."""
+    wanted = views.detail(row, version)
+    if version.source_text is not None and _says(version.source_text, row.pack_ref, wanted):
+        return version.source_text
+    return write(wanted)
+
+
+def _says(text: str, pack_ref: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether registering the text again would give this workflow; a text may leave defaults out."""
+    value, _ = strict_yaml.loads(text.encode())
+    draft = drafts.read(value, Findings(), defaults={"pack_ref": pack_ref})
+    return all(getattr(draft, name) == wanted[name] for name in draft.given)
 
 
 def write(workflow: Mapping[str, Any]) -> str:

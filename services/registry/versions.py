@@ -103,6 +103,12 @@ class Versions:
             raise WorkflowDisabled(f"The workflow {found.workflow.ref} is disabled", ref=found.workflow.ref)
         return _pinned(found.workflow, await self._version(version_id))
 
+    async def load_for_drawing(self, identifier: str, caller: Caller) -> PinnedWorkflow:
+        """The same for a caller who may only view it, disabled or not."""
+        found, version_id = await self._resolve(identifier)
+        await self._doors.require(caller, found.workflow, Flag.VIEW)
+        return _pinned(found.workflow, await self._version(version_id))
+
     async def load_version(self, version_id: UUID) -> PinnedWorkflow:
         """One version, compiled, whoever asks and whatever became of its workflow: for executions that go on.
 

@@ -14,6 +14,7 @@ from models.workflow_lists import Filters, Viewer, Window
 from models.workflows import VersionRow, WorkflowRow
 from services.access.actor import Actor
 from services.access.audit import Category, Entry, Result
+from services.engine.compile import dialect_of
 from services.errors import Conflict, Denied, Invalid, PackNotFound, PreconditionFailed
 from services.registry import checking, drafts, lookup, views
 from services.registry.caller import Caller
@@ -55,6 +56,24 @@ class Listed:
     total: int
     capped: bool
     next_key: tuple[Any, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPart:
+    """Which revisions: those below `before`, else those behind the newest `skip`."""
+
+    count: int
+    before: int | None = None
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedVersions:
+    """A page of revisions without their definitions. `next_key`: where the next page begins."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    next_key: tuple[int] | None
 
 
 class Workflows:
@@ -102,10 +121,22 @@ class Workflows:
         total = await workflow_lists.count(self._db, viewer, filters, cap=COUNT_CAP + 1)
         return min(total, COUNT_CAP), total > COUNT_CAP
 
-    async def versions(self, identifier: str, caller: Caller, *, before: int, count: int) -> list[dict[str, Any]]:
-        """The revisions of a workflow below `before`, newest first."""
-        found = await self.get(identifier, caller)
-        return await workflows.versions(self._db, found.workflow.id, before=before, count=count)
+    async def versions(self, identifier: str, caller: Caller, part: VersionPart) -> ListedVersions:
+        """The revisions of a workflow, newest first. They have no gaps, so any page costs the same."""
+        row = (await self.get(identifier, caller)).workflow
+        before = row.revision + 1 - part.skip if part.before is None else part.before
+        rows = await workflows.versions(self._db, row.id, before=before, count=part.count)
+        last = rows[-1]["revision"] if rows else 1
+        return ListedVersions(rows=rows, total=row.revision, next_key=(last,) if last > 1 else None)
+
+    def translated(self, version: VersionRow, dialect: str) -> Any:
+        """The definition of a version in another dialect. Raises `Invalid` when it cannot be said in it."""
+        definition = views.parsed(version.definition)
+        own = dialect_of(definition)
+        if own == dialect:
+            return definition
+        message = f"a definition of the dialect {own} cannot be written as {dialect}"
+        raise Invalid(message, errors=[{"loc": ["query", "format"], "message": message, "type": "format"}])
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -194,6 +225,15 @@ class Workflows:
         drafts.check(draft, findings)
         checked = await checking.check(draft.definition, known=self.known, loc=loc)
         return replace(checked, errors=[*findings.errors, *checked.errors])
+
+    async def validate_for(self, identifier: str, document: Document | None, caller: Caller) -> Checked:
+        """Check a change of a workflow, or what it has now, without storing anything."""
+        row, version = await self.get_version(identifier, caller)
+        if document is not None:
+            return await self.validate(document.value)
+        checked = await checking.check(views.parsed(version.definition), known=self.known)
+        own = [warning for warning in checked.warnings if warning.get("subject") != row.ref]
+        return replace(checked, warnings=own)
 
     async def known(self, names: Collection[str]) -> set[str]:
         """Those of `names` that are an action or a workflow."""

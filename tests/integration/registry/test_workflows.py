@@ -20,7 +20,7 @@ from services.errors import (
 from services.idempotency import Wanted
 from services.registry import views
 from services.registry.sharing import Subject
-from services.registry.workflows import Document
+from services.registry.workflows import Document, VersionPart
 from tests.integration.registry.conftest import ADMIN, ALICE, BOB, QUIET, body, create, refs
 
 
@@ -118,7 +118,7 @@ async def test_a_change_of_the_definition_makes_a_revision_and_keeps_the_old_one
     )
 
     _, old = await registry.workflows.get_version("slack.incident_workflow@1.0.0", ADMIN)
-    listed = await registry.workflows.versions("slack.incident_workflow", ADMIN, before=100, count=10)
+    listed = await registry.workflows.versions("slack.incident_workflow", ADMIN, VersionPart(count=10))
     assert (after.workflow.revision, after.workflow.version, after.workflow.package_id) == (
         2,
         "1.1.0",
@@ -126,7 +126,7 @@ async def test_a_change_of_the_definition_makes_a_revision_and_keeps_the_old_one
     )
     assert old.id == made.version.id
     assert views.parsed(old.definition) == QUIET
-    assert [(row["revision"], row["version"]) for row in listed] == [(2, "1.1.0"), (1, "1.0.0")]
+    assert [(row["revision"], row["version"]) for row in listed.rows] == [(2, "1.1.0"), (1, "1.0.0")]
 
 
 async def test_a_former_package_id_still_means_its_version(registry):
