@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from services.engine.contexts import Context
 from services.engine.events import Fired
-from services.engine.graph import Command, Edge, Entry, Kind, Scoping
+from services.engine.graph import Edge, Entry, Kind, Scoping
 from services.engine.state import Gathering, Place, Run, State, Token
-
-_COMMANDS = frozenset(str(command) for command in Command)
 
 
 def stage(state: State, token: Token) -> None:
@@ -17,7 +15,7 @@ def stage(state: State, token: Token) -> None:
     log = state.log
     node = state.graph.nodes[token.node]
     token = token._replace(id=state.next_token)
-    log.set(state, "next_token", token.id + 1)
+    state.next_token += 1
     log.put(state.staged, token.id, token)
     log.push(state.queue if node.kind is Kind.ACTION and node.items is None else state.free, token.id)
     born(state, (token.node, token.route))
@@ -25,14 +23,16 @@ def stage(state: State, token: Token) -> None:
 
 def born(state: State, place: Place) -> None:
     """Something stands here now."""
-    state.log.count(state.live, place, 1)
-    state.log.set(state, "alive", state.alive + 1)
+    state.alive += 1
+    if state.graph.flow.joins:
+        state.log.count(state.live, place, 1)
 
 
 def gone(state: State, place: Place) -> None:
     """Something that stood here does not any more."""
-    state.log.count(state.live, place, -1)
-    state.log.set(state, "alive", state.alive - 1)
+    state.alive -= 1
+    if state.graph.flow.joins:
+        state.log.count(state.live, place, -1)
 
 
 def follow(state: State, run: Run, fired: tuple[Fired, ...]) -> None:
@@ -43,16 +43,17 @@ def follow(state: State, run: Run, fired: tuple[Fired, ...]) -> None:
         context.shared = True
     if not fired:
         leave(state, context)
+        return
     error = run.failure or run.error
+    spared = run.cleanup and state.graph.profile.fail_waits
     joining: dict[str, list[tuple[Context, bool]]] = {}
-    steps = state.graph.nodes[run.node].next
     for entry in fired:
-        edges = steps[entry.transition].edges
-        after = publish(state, context, entry)
-        if len(edges) > 1:
+        step = state.graph.nodes[run.node].next[entry.transition]
+        after = publish(state, context, entry) if entry.delta else context
+        if len(step.edges) > 1:
             after.shared = True
-        cleanup = _is_cleanup(state, run, edges)
-        for edge in edges:
+        cleanup = spared or step.fails
+        for edge in step.edges:
             if edge.entry is Entry.JOIN:
                 joining.setdefault(edge.target, []).append((after, cleanup))
             else:
@@ -71,32 +72,24 @@ def publish(state: State, context: Context, fired: Fired) -> Context:
 
 def leave(state: State, context: Context) -> None:
     """A branch has ended with these variables."""
-    if state.leaves is not None and state.leaves is not context:
-        joined = state.histories.joined(state.leaves, context)
-    else:
-        joined = context
+    if state.leaves is None:
         context.shared = True
-    if joined is not state.leaves:
-        state.log.set(state, "leaves", joined)
-
-
-def _is_cleanup(state: State, run: Run, edges: Iterable[Edge]) -> bool:
-    """Whether what these edges lead to still runs when the execution fails."""
-    if run.cleanup and state.graph.profile.fail_waits:
-        return True
-    return any(edge.target == Command.FAIL for edge in edges)
+        state.leaves = context
+    else:
+        state.leaves = state.histories.joined(state.leaves, context)
 
 
 def _arrive(state: State, run: Run, edge: Edge, token: Token) -> None:
-    if edge.target in _COMMANDS:
+    if edge.entry is Entry.START:
+        stage(state, token)
+    elif edge.entry is None:
         leave(state, token.context)
     elif edge.entry is Entry.SPLIT:
         stage(state, token._replace(route=f"{run.route}/{edge.label}" if run.route else edge.label))
-    elif edge.entry is Entry.ONCE and (edge.target, run.route) in state.entered:
+    elif (edge.target, run.route) in state.entered:
         leave(state, token.context)
     else:
-        if edge.entry is Entry.ONCE:
-            state.log.put(state.entered, (edge.target, run.route), None)
+        state.log.put(state.entered, (edge.target, run.route), None)
         stage(state, token)
 
 

@@ -169,7 +169,7 @@ def _with_edges(node: Node, edges: Iterable[Edge], entries: Mapping[str, Entry])
         index = int(edge.id[len(node.id) + 1 :].split(":", 1)[0])
         by_transition.setdefault(index, []).append(replace(edge, entry=entries.get(edge.id)))
     steps: list[Transition] = [
-        replace(step, id=f"{node.id}:{index}", edges=tuple(by_transition[index]))
+        replace(step, id=f"{node.id}:{index}", edges=tuple(by_transition[index]), fails=Command.FAIL in step.do)
         for index, step in enumerate(node.next)
     ]
     return replace(node, next=tuple(steps))

@@ -78,7 +78,7 @@ class _Variables:
         early.execution_id, early.parameters = self._given.execution_id, self.parameters
         early.workflow, early.config = self._given.workflow, self._given.config
         at = Standpoint(early, overlaid(Context(), self.values), self._turn.now)
-        at.salt = f"vars/{entry.name}"
+        at.salt = ("vars", entry.name)
         return self._turn.evaluate(entry.value, at)
 
 

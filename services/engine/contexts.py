@@ -149,7 +149,7 @@ class Histories:
         self.log.put(context.variables, name, variable)
 
     def _number(self) -> int:
-        self.log.set(self, "next", self.next + 1)
+        self.next += 1
         return self.next
 
 

@@ -39,10 +39,14 @@ def decide(graph: Graph, state: State, given: Input) -> Decision:
         return Decision(refused=refusal)
     if not _applies(state, given):
         return Decision()
+    handle = _HANDLERS[type(given)]
+
+    def play() -> None:
+        handle(turn, given)
+        _run_on(turn)
+
     try:
-        with state.log.rehearsal():
-            _HANDLERS[type(given)](turn, given)
-            _run_on(turn)
+        state.rehearse(play)
     except Unanswered:
         return Decision(commands=(turn.question(),))
     return Decision(tuple(turn.events), tuple(turn.commands))

@@ -9,7 +9,7 @@ from services.engine.joins import lost_joins
 from services.engine.retry import RetryIn, next_attempt
 from services.engine.scopes import Done
 from services.engine.state import Run, Work
-from services.engine.statuses import SUCCESS, Outcome, Phase, Stage
+from services.engine.statuses import SUCCESS, Outcome, Stage
 from services.engine.stopping import cancel, fail, is_stopping
 from services.engine.transitions import Following, failure_of, following, is_failure
 from services.engine.turn import Turn
@@ -68,8 +68,9 @@ def end_run(turn: Turn, run: Run, done: Done) -> None:
             handled=handled,
         )
     )
-    _see_to_failures(turn, run, done, then)
-    if turn.state.phase in (Phase.RUNNING, Phase.PAUSING, Phase.PAUSED):
+    if not handled or done.failure is not None or then.fail is not None:
+        _see_to_failures(turn, run, done, then)
+    if turn.state.gatherings and not is_stopping(turn.state):
         for failure in lost_joins(turn.state, run, fired):
             fail(turn, failure, kind="unreachable_join")
 

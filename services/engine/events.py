@@ -31,26 +31,6 @@ class Fired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reused:
-    """A run of an earlier execution whose result is taken over."""
-
-    node: str
-    route: str
-    run: int
-    inbound: tuple[tuple[str, int], ...]
-    outcome: Outcome
-    at: datetime
-    started_at: datetime
-    kind: Kind = Kind.ACTION
-    action: str | None = None
-    effect: Effect = Effect.NONE
-    input: Any = None
-    output: Any = None
-    failure: Failure | None = None
-    fired: tuple[Fired, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """Event 0: everything an execution starts from."""
 
@@ -168,6 +148,52 @@ class NodeEnded:
     fired: tuple[Fired, ...] = ()
     handled: bool = True
     """False: a failure that no transition took care of, or transitions that could not be evaluated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reused:
+    """A run of an earlier execution whose result is taken over."""
+
+    node: str
+    route: str
+    run: int
+    inbound: tuple[tuple[str, int], ...]
+    outcome: Outcome
+    at: datetime
+    started_at: datetime
+    kind: Kind = Kind.ACTION
+    action: str | None = None
+    effect: Effect = Effect.NONE
+    input: Any = None
+    output: Any = None
+    failure: Failure | None = None
+    fired: tuple[Fired, ...] = ()
+
+    def started(self) -> NodeStarted:
+        """The event that would have begun it here."""
+        return NodeStarted(
+            token=None,
+            node=self.node,
+            run=self.run,
+            route=self.route,
+            at=self.started_at,
+            kind=self.kind,
+            action=self.action,
+            input=self.input,
+            effect=self.effect,
+        )
+
+    def ended(self) -> NodeEnded:
+        """The event that would have ended it here."""
+        return NodeEnded(
+            node=self.node,
+            run=self.run,
+            at=self.at,
+            outcome=self.outcome,
+            output=self.output,
+            failure=self.failure,
+            fired=self.fired,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

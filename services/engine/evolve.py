@@ -16,22 +16,20 @@ from services.engine.statuses import EXECUTION_TRANSITIONS, WORK_TRANSITIONS, Ch
 
 def evolve(state: State, event: Event) -> None:
     """Change the state by what happened."""
-    log = state.log
     _HANDLERS[type(event)](state, event)
-    log.set(state, "events", state.events + 1)
-    log.set(state, "last_at", event.at)
+    state.events += 1
+    state.last_at = event.at
 
 
 def _started(state: State, event: events.Started) -> None:
-    log = state.log
-    for name in ("execution_id", "parameters", "config", "workflow", "actions", "depth", "parent", "rerun_of"):
-        log.set(state, name, getattr(event, name))
-    log.set(state, "started_at", event.at)
-    log.set(state, "limits", Limits(**event.limits))
-    log.set(state, "reused_items", event.reused_items)
-    log.set(state, "root", state.histories.published(Context(), event.variables))
-    log.set(state, "phase", advance(EXECUTION_TRANSITIONS, state.phase, Change.BEGIN))
+    state.execution_id, state.parent, state.depth = event.execution_id, event.parent, event.depth
+    state.parameters, state.config, state.workflow = event.parameters, event.config, event.workflow
+    state.actions, state.limits = event.actions, Limits(**event.limits)
+    state.rerun_of, state.reused_items = event.rerun_of, event.reused_items
+    state.started_at = event.at
+    state.root = state.histories.published(Context(), event.variables)
     state.root.shared = state.graph.profile.scoping is Scoping.BRANCH
+    state.phase = advance(EXECUTION_TRANSITIONS, state.phase, Change.BEGIN)
     for node in state.graph.flow.starts:
         stage(state, Token(0, node, "", (), state.root))
     for number, run in enumerate(event.reused):
@@ -52,29 +50,21 @@ def _reuse(state: State, past: Reused, order: int) -> None:
     token = next(staged, None)
     if token is None:
         raise ReuseMismatch(past.node)
-    run = _enter(state, token, past.node)
-    run.reused = True
-    run.started_at, run.ended_at = past.started_at, past.at
-    run.input, run.output, run.failure = past.input, past.output, past.failure
-    run.outcome, run.fired, run.ended_event = past.outcome, past.fired, order
-    run.kind, run.action, run.effect = past.kind, past.action, past.effect
-    _remember_undo(state, run)
-    follow(state, run, past.fired)
-    run.context = None
-    gone(state, (run.node, run.route))
+    run = _enter(state, token, past.started())
+    run.reused, run.ended_event = True, order
+    _leave(state, run, past.ended())
 
 
-def _enter(state: State, token: Token, node: str) -> Run:
+def _enter(state: State, token: Token, started: events.NodeStarted) -> Run:
     """Use a token up and make the next run of its node."""
     log = state.log
-    number = state.counts.get(node, 0)
+    place = (started.node, token.route)
+    before = state.latest.get(place)
+    run = Run(started, token, 1 if before is None else before.round + 1)
     log.drop(state.staged, token.id)
-    run = Run(node, number, token)
-    place = (node, token.route)
-    log.put(state.counts, node, number + 1)
-    log.put(state.rounds, place, state.rounds.get(place, 0) + 1)
+    log.put(state.counts, run.node, run.number + 1)
     log.put(state.latest, place, run)
-    log.put(state.runs, run.key, run)
+    log.put(state.runs, (run.node, run.number), run)
     return run
 
 
@@ -87,20 +77,18 @@ def _undo_token(state: State, node: str, undone: tuple[str, int]) -> Token:
 
 
 def _node_started(state: State, event: events.NodeStarted) -> None:
-    log = state.log
     token = _undo_token(state, event.node, event.undoes) if event.undoes else state.staged[event.token or 0]
-    run = _enter(state, token, event.node)
-    log.set(state, "queue_at", _first_staged(state, state.queue, state.queue_at))
-    log.set(state, "free_at", _first_staged(state, state.free, state.free_at))
-    run.undoes = event.undoes
-    run.kind, run.action, run.effect = event.kind, event.action, event.effect
-    run.input, run.started_at, run.delay_s = event.input, event.at, event.delay_s
-    log.set(state, "operations", state.operations + 1)
+    run = _enter(state, token, event)
+    if state.queue_at < len(state.queue):
+        state.queue_at = _first_staged(state, state.queue, state.queue_at)
+    if state.free_at < len(state.free):
+        state.free_at = _first_staged(state, state.free, state.free_at)
+    state.operations += 1
     if event.items is not None:
         run.items = ItemList(event.items, event.concurrency)
-        _take_reused_items(state, run)
-        log.put(state.lists, run.key, run.items)
         run.items.held = event.delay_s > 0
+        _take_reused_items(state, run)
+        state.log.put(state.lists, run.key, run.items)
     elif event.kind is not Kind.PASS:
         _begin_work(state, (event.node, event.run, None), event)
 
@@ -115,8 +103,7 @@ def _first_staged(state: State, order: list[int], position: int) -> int:
 def _take_reused_items(state: State, run: Run) -> None:
     """Items whose results a re-run takes over are done already."""
     assert run.items is not None
-    assert run.started_at is not None
-    name = item_key(run.node, run.route, state.rounds[run.node, run.route])
+    name = item_key(run.node, run.route, run.round)
     for text, output in state.reused_items.get(name, {}).items():
         if int(text) < len(run.items.values):
             run.items.records[int(text)] = ItemRecord(
@@ -145,17 +132,17 @@ def _begin_work(state: State, key: Key, event: events.NodeStarted | events.Attem
 
 def _count_in(state: State, work: Work, change: int) -> None:
     """Keep the counters of what is in flight."""
-    log = state.log
-    if work.in_slot:
-        log.set(state, "slots", state.slots + change)
-    if work.stage not in (Stage.WAITING, Stage.STOPPING):
+    if work.kind is Kind.ACTION:
+        if work.in_slot:
+            state.slots += change
+    elif work.stage not in (Stage.WAITING, Stage.STOPPING):
         return
-    if work.kind is Kind.INQUIRY:
-        log.set(state, "inquiries", state.inquiries + change)
+    elif work.kind is Kind.INQUIRY:
+        state.inquiries += change
     elif work.child_id is not None and change > 0:
-        log.put(state.children, work.child_id, work.key)
+        state.log.put(state.children, work.child_id, work.key)
     elif work.child_id is not None:
-        log.drop(state.children, work.child_id)
+        state.log.drop(state.children, work.child_id)
 
 
 def _attempt_started(state: State, event: events.AttemptStarted) -> None:
@@ -230,32 +217,33 @@ def _list_restarted(state: State, event: events.ListRestarted) -> None:
 
 
 def _node_ended(state: State, event: events.NodeEnded) -> None:
-    log = state.log
     run = state.runs[event.node, event.run]
     work = state.work.get((event.node, event.run, None))
     if work is not None:
         _end_work(state, work)
     if run.items is not None:
-        log.drop(state.lists, run.key)
-        log.drop(state.timers, f"delay/{event.node}/{event.run}")
-    for name in ("outcome", "output", "failure", "fired", "handled"):
-        log.set(run, name, getattr(event, name))
-    log.set(run, "ended_at", event.at)
-    log.set(run, "ended_event", state.events)
-    _remember_undo(state, run)
+        state.log.drop(state.lists, run.key)
+        state.log.drop(state.timers, f"delay/{event.node}/{event.run}")
+    state.log.set(run, "ended_event", state.events)
+    _leave(state, run, event)
+
+
+def _leave(state: State, run: Run, event: events.NodeEnded) -> None:
+    """A run has ended: remember how, and let arrive what it leads to."""
+    state.log.set(run, "ended", event)
+    if state.graph.nodes[run.node].compensation is not None and event.outcome is Outcome.COMPLETED:
+        _remember_undo(state, run)
     if not run.undo:
         follow(state, run, event.fired)
-    log.set(run, "context", None)
+    state.log.set(run, "context", None)
     gone(state, (run.node, run.route))
 
 
 def _remember_undo(state: State, run: Run) -> None:
     """A completed run with a compensation can be undone later, with the variables it had."""
-    compensation = state.graph.nodes[run.node].compensation
-    if compensation is not None and run.outcome is Outcome.COMPLETED:
-        assert run.context is not None
-        run.context.shared = True
-        state.log.push(state.undoable, (run.node, run.number, run.context))
+    assert run.context is not None
+    run.context.shared = True
+    state.log.push(state.undoable, (run.node, run.number, run.context))
 
 
 def _timer_set(state: State, event: events.TimerSet) -> None:
@@ -288,9 +276,9 @@ def _child_paused(state: State, event: events.ChildPaused) -> None:
 
 
 def _changed(state: State, event: events.Changed) -> None:
-    state.log.set(state, "phase", advance(EXECUTION_TRANSITIONS, state.phase, event.change))
+    state.phase = advance(EXECUTION_TRANSITIONS, state.phase, event.change)
     if event.change is Change.CANCEL:
-        state.log.set(state, "cancelled_by", event.by)
+        state.cancelled_by = event.by
 
 
 def _stop_requested(state: State, event: events.StopRequested) -> None:
@@ -305,7 +293,7 @@ def _list_closed(state: State, event: events.ListClosed) -> None:
 def _troubled(state: State, event: events.Troubled) -> None:
     state.log.push(state.troubles, event)
     if event.fatal and state.fatal is None:
-        state.log.set(state, "fatal", event.failure)
+        state.fatal = event.failure
 
 
 def _noted(state: State, event: Event) -> None:
@@ -313,12 +301,9 @@ def _noted(state: State, event: Event) -> None:
 
 
 def _finished(state: State, event: events.Finished) -> None:
-    log = state.log
     change = {"completed": Change.COMPLETE, "failed": Change.END_FAILED, "cancelled": Change.END_CANCELLED}
-    log.set(state, "phase", advance(EXECUTION_TRANSITIONS, state.phase, change[event.phase]))
-    log.set(state, "output", event.output)
-    log.set(state, "failure", event.failure)
-    log.set(state, "ended_at", event.at)
+    state.phase = advance(EXECUTION_TRANSITIONS, state.phase, change[event.phase])
+    state.output, state.failure, state.ended_at = event.output, event.failure, event.at
 
 
 _HANDLERS: Mapping[type[Any], Callable[[State, Any], None]] = {

@@ -70,7 +70,7 @@ def _start_undo(turn: Turn, undone: Run, name: str) -> None:
     at = turn.before(undone, context)
     at.done = Done(Outcome.COMPLETED, undone.output, None)
     number = turn.state.counts.get(name, 0)
-    at.salt = f"{name}/{number}"
+    at.salt = (name, number)
     call = Call(kind=Kind.PASS)
     failure: Failure | None = None
     try:

@@ -123,6 +123,8 @@ class Transition:
     """Filled by the builder, in the order of `do`."""
     id: str = ""
     """Filled by the builder."""
+    fails: bool = False
+    """Leads to `fail`. Filled by the builder."""
 
 
 class ItemPolicy(StrEnum):

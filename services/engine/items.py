@@ -20,7 +20,7 @@ from services.engine.state import ItemList, Run, Work
 from services.engine.statuses import SUCCESS, Outcome, Phase, Stage
 from services.engine.stopping import fail, is_stopping, stop
 from services.engine.transitions import failure_of
-from services.engine.turn import BadValue, LimitReached, Turn, invalid
+from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, invalid
 
 _MAY_START = frozenset({Phase.RUNNING, Phase.FAILING})
 
@@ -34,8 +34,10 @@ def start_items(turn: Turn) -> None:
         chosen = _startable(turn, run, items)
         calls: list[tuple[int, Call | Failure]] = []
         for index in chosen:
-            with turn.asking():
+            try:
                 calls.append((index, _rendered(turn, run, index)))
+            except Unanswered:
+                continue
         turn.ask()
         for index, call in calls:
             _start(turn, run, index, call)
@@ -88,7 +90,7 @@ def standpoint(turn: Turn, run: Run, index: int) -> Standpoint:
     names = _spec(turn, run).names
     parts = named_parts(names, value)
     at.locals = {**parts, "item": parts if names else value, "index": index}
-    at.salt = f"{run.node}/{run.number}/{index}"
+    at.salt = (run.node, run.number, index)
     return at
 
 

@@ -10,8 +10,6 @@ from services.engine.state import Gathering, Place, Run, State
 
 def lost_joins(state: State, run: Run, fired: tuple[Fired, ...]) -> list[Failure]:
     """Open joins for which this end was the last hope. Looked at only where a branch went another way."""
-    if not state.gatherings:
-        return []
     missed = _missed(state.graph, run, fired)
     ancestors = state.graph.flow.ancestors
     return [

@@ -22,7 +22,8 @@ def passed_by(turn: Turn, token: Token, before: int) -> Failure | None:
     state, limits = turn.state, turn.state.limits
     node = turn.graph.nodes[token.node]
     rounds = limits.max_loop_iterations if node.max_runs is None else min(node.max_runs, limits.max_loop_iterations)
-    if state.rounds.get((token.node, token.route), 0) >= rounds:
+    latest = state.latest.get((token.node, token.route))
+    if latest is not None and latest.round >= rounds:
         return passed("max_loop_iterations", f"the task {node.id!r} ran too often", node=node.id, limit=rounds)
     if state.operations + before >= limits.max_total_operations:
         bound = limits.max_total_operations

@@ -50,7 +50,7 @@ def render_output(turn: Turn, phase: Phase) -> Output:
         assert entry.value is not None
         at = turn.standpoint(overlaid(context, values) if values else context)
         at.error = turn.state.fatal
-        at.salt = f"output/{entry.name}"
+        at.salt = ("output", entry.name)
         try:
             values[entry.name] = turn.evaluate(entry.value, at)
         except ExpressionError as error:

@@ -148,8 +148,8 @@ def _reused(kept: Sequence[Run]) -> tuple[Reused, ...]:
             run=numbers[run.key][1],
             inbound=tuple(numbers[key] for key in run.inbound),
             outcome=run.outcome or Outcome.COMPLETED,
-            at=run.ended_at or run.started_at,  # type: ignore[arg-type]
-            started_at=run.started_at,  # type: ignore[arg-type]
+            at=run.ended_at or run.started_at,
+            started_at=run.started_at,
             kind=run.kind,
             action=run.action,
             effect=run.effect,

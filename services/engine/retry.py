@@ -43,7 +43,7 @@ def next_attempt(turn: Turn, run: Run, done: Done, attempt: int) -> RetryIn | Gi
     if turn.state.phase is Phase.CANCELLING or (turn.state.phase is Phase.FAILING and not run.cleanup):
         return GiveUp("the execution is ending")
     at = turn.after(run, done)
-    at.salt = f"{run.node}/{run.number}/retry"
+    at.salt = (run.node, run.number, "retry")
     try:
         return _judge(turn, retry, at, attempt)
     except (ExpressionError, ValueError) as error:
@@ -61,7 +61,7 @@ def _judge(turn: Turn, retry: Retry, at: Standpoint, attempt: int) -> RetryIn | 
     if retry.max_delay is not None:
         delay_s = min(delay_s, seconds(turn.evaluate(retry.max_delay, at)))
     if retry.jitter:
-        delay_s *= 1 - fraction(f"{turn.state.execution_id}/{turn.state.events}/{at.salt}/{attempt}") / 2
+        delay_s *= 1 - fraction("/".join(map(str, (turn.state.execution_id, turn.state.events, *at.salt, attempt)))) / 2
     return RetryIn(delay_s)
 
 

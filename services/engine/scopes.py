@@ -21,7 +21,7 @@ _NO_LOCALS: Mapping[str, Any] = {}
 class Standpoint:
     """From where an expression looks: its branch, and what just ended there (in `next` and `retry`)."""
 
-    __slots__ = ("context", "done", "error", "locals", "now", "number", "route", "run", "salt", "state")
+    __slots__ = ("context", "done", "error", "locals", "now", "number", "route", "run", "salt", "scope", "state")
 
     def __init__(self, state: State, context: Context, now: datetime) -> None:
         self.state = state
@@ -33,18 +33,20 @@ class Standpoint:
         self.error: Failure | None = None
         self.locals = _NO_LOCALS
         """Names that win over all others: the item and its parts, earlier outputs."""
-        self.salt = ""
+        self.salt: tuple[Any, ...] = ()
         """Where the expression stands; makes `uuid()` differ from place to place."""
         self.number = 0
+        self.scope: Scope | None = None
 
-    def scope(self, answers: Mapping[str, Mapping[str, Any]]) -> Scope:
-        """The scope to evaluate templates in."""
-        return Scope(Names(self), Functions(self), answers)
+    def look(self, answers: Mapping[str, Mapping[str, Any]]) -> Scope:
+        """The scope to evaluate templates in; later changes of the standpoint show in it."""
+        self.scope = Scope(Names(self), Functions(self), answers)
+        return self.scope
 
     def at(self, run: Run) -> Standpoint:
         """Look from a run."""
         self.run, self.route, self.error = run, run.route, run.failure or run.error
-        self.salt = f"{run.node}/{run.number}"
+        self.salt = run.key
         return self
 
     def variables(self) -> Mapping[str, Any]:
@@ -315,7 +317,7 @@ def _ctx(at: Standpoint, name: str | None = None) -> Any:
 def _uuid(at: Standpoint) -> str:
     at.number += 1
     namespace = uuid.uuid5(uuid.NAMESPACE_OID, at.state.execution_id)
-    return str(uuid.uuid5(namespace, f"{at.state.events}/{at.salt}/{at.number}"))
+    return str(uuid.uuid5(namespace, "/".join(map(str, (at.state.events, *at.salt, at.number)))))
 
 
 def _routes(at: Standpoint) -> list[str]:

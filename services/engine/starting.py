@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -21,7 +20,7 @@ from services.engine.scopes import Done, Standpoint
 from services.engine.state import Run, Token, Work
 from services.engine.statuses import Outcome, Phase, Stage
 from services.engine.stopping import fail
-from services.engine.turn import BadValue, LimitReached, Turn, invalid
+from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, invalid
 
 _MAY_START = frozenset({Phase.RUNNING, Phase.FAILING})
 
@@ -47,9 +46,12 @@ def start_all(turn: Turn) -> None:
     progress = True
     while progress and turn.state.phase in _MAY_START:
         seen = len(turn.events)
-        _start_due(turn)
-        _start_staged(turn)
-        start_items(turn)
+        if turn.state.due:
+            _start_due(turn)
+        if turn.state.staged:
+            _start_staged(turn)
+        if turn.state.lists:
+            start_items(turn)
         progress = len(turn.events) > seen
 
 
@@ -90,8 +92,10 @@ def _start_staged(turn: Turn) -> None:
         if limit is not None:
             fail(turn, limit, kind="limit")
             return
-        with turn.asking():
+        try:
             plans.append(_plan(turn, token))
+        except Unanswered:
+            continue
     turn.ask()
     if not _refused(turn, plans):
         for plan in sorted(plans, key=lambda plan: plan.failure is None):
@@ -118,21 +122,25 @@ def _refused(turn: Turn, plans: list[Plan]) -> bool:
 
 
 def _startable(turn: Turn) -> list[Token]:
+    """Tokens that fit now: all that need no slot, and the oldest others."""
     state = turn.state
-    room = max(state.limits.max_parallel_nodes - state.slots, 0)
-    everything = state.phase is Phase.RUNNING
-
-    def willing(order: list[int], start: int) -> Iterator[Token]:
-        return (token for token in state.tokens(order, start) if everything or token.cleanup)
-
-    return [*willing(state.free, state.free_at), *islice(willing(state.queue, state.queue_at), room)]
+    room = state.limits.max_parallel_nodes - state.slots
+    tokens = list(state.tokens(state.free, state.free_at)) if state.free_at < len(state.free) else []
+    if room > 0 and state.queue_at < len(state.queue):
+        queued = state.tokens(state.queue, state.queue_at)
+        if state.phase is Phase.FAILING:
+            queued = (token for token in queued if token.cleanup)
+        tokens += islice(queued, room)
+    if state.phase is Phase.FAILING:
+        return [token for token in tokens if token.cleanup]
+    return tokens
 
 
 def _plan(turn: Turn, token: Token) -> Plan:
     node = turn.graph.nodes[token.node]
     at = turn.standpoint(token.context)
     at.route, at.error = token.route, token.error
-    at.salt = f"{node.id}/{turn.state.counts.get(node.id, 0)}/{token.id}"
+    at.salt = (node.id, turn.state.counts.get(node.id, 0), token.id)
     plan = Plan(token, Call(kind=Kind.PASS))
     try:
         if node.guard is not None and not turn.evaluate(node.guard, at):

@@ -15,8 +15,8 @@ nothing has to be searched.
 join can still be completed while some token or run stands on a node that leads to a missing source (ancestor bit sets
 from compile time); this is looked at only when something ended without going where the join needs it.
 
-*Deciding* (`decide.py`) rehearses events on this state with `evolve` and takes them back (`undo.py`), so there is one
-description of what each event means. All changes go through `State.log`.
+*Deciding* (`decide.py`) rehearses events on this state with `evolve` and takes them back, so there is one description
+of what each event means. What is not an attribute of the state itself is changed through `State.log` (`undo.py`).
 
 *Ending.* `fatal` is the first failure nobody handled. FAILING and CANCELLING start nothing new except clean-up (what
 stands beside `fail` in a transition) and compensations; when nothing is in flight any more the output is rendered and
@@ -25,13 +25,13 @@ stands beside `fail` in a transition) and compensations; when nothing is in flig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from models.records import Effect
 from services.engine.contexts import Context, Histories
-from services.engine.events import Fired, Troubled
+from services.engine.events import Fired, NodeEnded, NodeStarted, Troubled
 from services.engine.graph import ActionFacts, Failure, Graph, Kind, Limits
 from services.engine.statuses import ENDED, Outcome, Phase, Stage
 from services.engine.undo import Log
@@ -60,17 +60,20 @@ class Token(NamedTuple):
 
 
 class Run:
-    """One run of a node."""
+    """One run of a node: the token it came from, and the events that began and ended it."""
 
     __slots__ = (
-        "action", "attempt", "cleanup", "context", "delay_s", "effect", "ended_at", "ended_event", "error", "failure", "fired", "handled",
-        "inbound", "input", "items", "kind", "node", "number", "outcome", "output", "reused", "rounds", "route",
-        "started_at", "undoes",
+        "attempt", "cleanup", "context", "ended", "ended_event", "error", "inbound", "items", "node", "number",
+        "reused", "round", "rounds", "route", "started",
     )  # fmt: skip
 
-    def __init__(self, node: str, number: int, token: Token) -> None:
-        self.node = node
-        self.number = number
+    def __init__(self, started: NodeStarted, token: Token, number: int) -> None:
+        self.node = started.node
+        self.number = started.run
+        self.started = started
+        self.ended: NodeEnded | None = None
+        self.ended_event = 0
+        """Number of the event that ended it: the order in which runs ended."""
         self.route = token.route
         self.inbound = token.inbound
         self.context: Context | None = token.context
@@ -78,36 +81,87 @@ class Run:
         self.cleanup = token.cleanup
         self.rounds = token.rounds
         self.error = token.error
-        self.kind = Kind.PASS
-        self.action: str | None = None
-        self.input: Any = None
-        self.effect = Effect.NONE
-        self.delay_s = 0.0
+        self.round = number
+        """The how manieth run of its node on its route, from 1."""
         self.attempt = 1
-        self.started_at: datetime | None = None
-        self.ended_at: datetime | None = None
-        self.ended_event = 0
-        """Number of the event that ended it: the order in which runs ended."""
-        self.outcome: Outcome | None = None
-        self.output: Any = None
-        self.failure: Failure | None = None
-        self.fired: tuple[Fired, ...] = ()
-        self.handled = True
         self.items: ItemList | None = None
         self.reused = False
         """Taken over from an earlier execution."""
-        self.undoes: tuple[str, int] | None = None
-        """The run that this one compensates."""
-
-    @property
-    def undo(self) -> bool:
-        """Whether it is a compensation."""
-        return self.undoes is not None
 
     @property
     def key(self) -> tuple[str, int]:
         """Node and number."""
         return (self.node, self.number)
+
+    @property
+    def undoes(self) -> tuple[str, int] | None:
+        """The run that this one compensates."""
+        return self.started.undoes
+
+    @property
+    def undo(self) -> bool:
+        """Whether it is a compensation."""
+        return self.started.undoes is not None
+
+    @property
+    def kind(self) -> Kind:
+        """What it does."""
+        return self.started.kind
+
+    @property
+    def action(self) -> str | None:
+        """The ref it performs."""
+        return self.started.action
+
+    @property
+    def effect(self) -> Effect:
+        """What that does to the world."""
+        return self.started.effect
+
+    @property
+    def input(self) -> Any:
+        """What it was given."""
+        return self.started.input
+
+    @property
+    def delay_s(self) -> float:
+        """Seconds it waited before its first attempt."""
+        return self.started.delay_s
+
+    @property
+    def started_at(self) -> datetime:
+        """When it was entered."""
+        return self.started.at
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended."""
+        return None if self.ended is None else self.ended.at
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended."""
+        return None if self.ended is None else self.ended.outcome
+
+    @property
+    def output(self) -> Any:
+        """Its result."""
+        return None if self.ended is None else self.ended.output
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it failed."""
+        return None if self.ended is None else self.ended.failure
+
+    @property
+    def fired(self) -> tuple[Fired, ...]:
+        """The transitions that held."""
+        return () if self.ended is None else self.ended.fired
+
+    @property
+    def handled(self) -> bool:
+        """Whether its failure, if any, was taken care of."""
+        return self.ended is None or self.ended.handled
 
 
 class ItemRecord(NamedTuple):
@@ -258,13 +312,11 @@ class State:
         self.runs: dict[tuple[str, int], Run] = {}
         self.counts: dict[str, int] = {}
         """Runs per node."""
-        self.rounds: dict[Place, int] = {}
-        """Runs per node and route."""
         self.latest: dict[Place, Run] = {}
         self.live: dict[Place, int] = {}
-        """Tokens and unfinished runs."""
+        """Tokens and unfinished runs by place; kept where the graph has joins."""
         self.alive = 0
-        """Sum of `live`."""
+        """Tokens and unfinished runs."""
         self.gatherings: dict[Place, Gathering] = {}
         self.late: dict[Place, frozenset[str]] = {}
         """Sources that a join started without; their next arrival is ignored."""
@@ -285,6 +337,17 @@ class State:
         self.timers: dict[str, Timer] = {}
         self.children: dict[str, Key] = {}
         self.inquiries = 0
+
+    def rehearse(self, play: Callable[[], None]) -> None:
+        """Let `play` fold events, then take everything back, whatever happened."""
+        before, number = self.__dict__.copy(), self.histories.next
+        self.log.open()
+        try:
+            play()
+        finally:
+            self.log.take_back()
+            self.__dict__.update(before)
+            self.histories.next = number
 
     @property
     def ended(self) -> bool:

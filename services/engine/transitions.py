@@ -42,7 +42,7 @@ def following(turn: Turn, run: Run, done: Done) -> Following:
     for index, step in enumerate(turn.graph.nodes[run.node].next):
         if (step.on is not None and done.outcome not in step.on) or step.choice in chosen:
             continue
-        at.salt = f"{run.node}/{run.number}/{index}"
+        at.salt = (run.node, run.number, index)
         try:
             if holds(turn, step.when, at):
                 if step.choice is not None:

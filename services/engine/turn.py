@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +78,7 @@ class Turn:
     def evaluate(self, template: Template, at: Standpoint) -> Any:
         """The value of a template; raises ExpressionError, or Unanswered when the worker has to be asked."""
         try:
-            return template.evaluate(at.scope(self.answers))
+            return template.evaluate(at.scope or at.look(self.answers))
         except NeedsWorker as need:
             self.requests.extend(need.requests)
             raise Unanswered from need
@@ -99,16 +98,8 @@ class Turn:
             raise BadValue(f"there is no action {ref!r}")
         return facts
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Goes on after an open question, so that all of them are asked at once; see `ask`."""
-        try:
-            yield
-        except Unanswered:
-            return
-
     def ask(self) -> None:
-        """Give up this decision if there are open questions."""
+        """Give up this decision if there are open questions. Callers go on after `Unanswered` first, to ask all at once."""
         if self.requests or self.refs:
             raise Unanswered
 

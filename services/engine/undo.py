@@ -6,8 +6,7 @@ before it returns. So there is one description of what an event means, and nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 _MISSING: Any = object()
@@ -22,19 +21,17 @@ class Log:
     def __init__(self) -> None:
         self.undo: list[_Restore] | None = None
 
-    @contextmanager
-    def rehearsal(self) -> Iterator[None]:
-        """Everything that is changed inside is taken back at the end, whatever happens."""
+    def open(self) -> None:
+        """From now on every change can be taken back."""
         if self.undo is not None:
             raise RuntimeError("a rehearsal is open already")
-        taken: list[_Restore] = []
-        self.undo = taken
-        try:
-            yield
-        finally:
-            self.undo = None
-            for restore, arguments in reversed(taken):
-                restore(*arguments)
+        self.undo = []
+
+    def take_back(self) -> None:
+        """Take back every change since `open`, latest first."""
+        taken, self.undo = self.undo, None
+        for restore, arguments in reversed(taken or ()):
+            restore(*arguments)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute."""
