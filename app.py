@@ -14,7 +14,7 @@ from pathlib import Path
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import access, edge, errors, openapi, packs, registry, runs, system
+from controllers import access, edge, errors, openapi, packs, registry, retention, runs, system
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
 from models.schema import declare
@@ -36,8 +36,10 @@ from services.background import Background, Job
 from services.history.database_vectors import DatabaseVectors
 from services.history.history import History, Registered
 from services.history.outbox import Embeddings, Indexer
+from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
 from services.history.search import RunSearch
+from services.history.vectors import VectorStore
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Check, Readiness
@@ -48,7 +50,14 @@ from services.registry.registry import build as build_registry
 log = logging.getLogger("millrace.app")
 
 ROOT = Path(__file__).parent
-BLUEPRINTS = (system.blueprint, access.blueprint, runs.blueprint, registry.blueprint, packs.blueprint)
+BLUEPRINTS = (
+    system.blueprint,
+    access.blueprint,
+    registry.blueprint,
+    packs.blueprint,
+    runs.blueprint,
+    retention.blueprint,
+)
 LOG_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
 RECONNECT_S = 1.0
@@ -87,6 +96,7 @@ def build_services(settings: Settings) -> Services:
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
     permissions = PermissionService(db, audit=audit)
     background = Background(metrics)
+    history, kept = _history(settings, db, permissions, background)
     here = Services(
         rules=_rules(settings),
         db=db,
@@ -100,7 +110,8 @@ def build_services(settings: Settings) -> Services:
         idempotency=Idempotency(db, now=utc_now),
         background=background,
         registry=_registry(settings, db, audit, permissions),
-        history=_history(settings, db, permissions, background),
+        history=history,
+        retention=kept,
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
         readiness=readiness,
@@ -127,9 +138,12 @@ def _registry(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: Pe
     )
 
 
-def _history(settings: Settings, db: AsyncDAL, permissions: PermissionService, background: Background) -> History:
+def _history(
+    settings: Settings, db: AsyncDAL, permissions: PermissionService, background: Background
+) -> tuple[History, Retention]:
     """The run history with its background work: indexing always, embedding where it is configured."""
     search = RunSearch(db)
+    store: VectorStore | None = None
     indexer = Indexer(db, utc_now, embed=settings.embeddings_on)
     background.add(Job(name="index-runs", work=indexer.catch_up, every_s=0.5))
     if settings.embeddings_on:
@@ -150,7 +164,19 @@ def _history(settings: Settings, db: AsyncDAL, permissions: PermissionService, b
         found = await lookup.find(db, identifier)
         return found.workflow if found else None
 
-    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=find)
+    kept = Retention(db, _retention_policy(settings), utc_now, store=store)
+    background.add(Job(name="apply-retention", work=kept.keep_up, every_s=60.0))
+    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=find), kept
+
+
+def _retention_policy(settings: Settings) -> Policy:
+    return Policy(
+        success_days=settings.retention_success_days,
+        failure_days=settings.retention_failure_days,
+        runs_per_workflow=settings.retention_runs_per_workflow,
+        max_bytes=settings.retention_max_bytes,
+        signal_days=settings.retention_signal_days,
+    )
 
 
 def open_database(settings: Settings, readiness: Readiness) -> AsyncDAL:

@@ -63,6 +63,10 @@ def _limit(name: str, kind: Kind, default: Any, text: str) -> Any:
     return _env(name, kind, default, text, group="Limits of one execution")
 
 
+def _kept(name: str, kind: Kind, default: Any, text: str) -> Any:
+    return _env(name, kind, default, text, group="Retention")
+
+
 def _neighbour(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
     return _env(name, kind, default, text, group="Other systems", **more)
 
@@ -167,6 +171,25 @@ class Settings:
         "MAX_CONTEXT_BYTES", size(KIB, 1024 * MIB), 8 * MIB, "All variables of one execution."
     )
     max_result_bytes: int = _limit("MAX_RESULT_BYTES", size(KIB, 1024 * MIB), 4 * MIB, "Result of one task.")
+
+    retention_success_days: int = _kept(
+        "RETENTION_SUCCESS_DAYS", whole(0, 36_500), 30, "Days that completed runs are kept; 0 = for ever."
+    )
+    retention_failure_days: int = _kept(
+        "RETENTION_FAILURE_DAYS", whole(0, 36_500), 90, "Days that failed and cancelled runs are kept; 0 = for ever."
+    )
+    retention_runs_per_workflow: int = _kept(
+        "RETENTION_RUNS_PER_WORKFLOW", whole(0, 1_000_000_000), 0, "Newest runs kept of each workflow; 0 = all."
+    )
+    retention_max_bytes: int = _kept(
+        "RETENTION_MAX_BYTES", size(0, 2**60), 0, "Size of the database above which the oldest runs go; 0 = any."
+    )
+    retention_signal_days: int = _kept(
+        "RETENTION_SIGNAL_DAYS", whole(0, 36_500), 90, "Days that signals nobody judged are kept; 0 = for ever."
+    )
+    retention_audit_days: int = _kept(
+        "RETENTION_AUDIT_DAYS", whole(0, 36_500), 365, "Days that the audit record is kept; 0 = for ever."
+    )
 
     prom_url: str | None = _neighbour(
         "PROM_URL", WEB_URL, None, "Prometheus server that probes ask.", shown="the server's own metrics only"

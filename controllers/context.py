@@ -22,6 +22,7 @@ from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.background import Background
 from services.history.history import History
+from services.history.retention import Retention
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.readiness import Readiness
@@ -61,6 +62,7 @@ class Services:
     registry: Registry
     background: Background
     history: History
+    retention: Retention
     limiter: RateLimiter
     metrics: Metrics
     readiness: Readiness

@@ -211,6 +211,11 @@ async def payloads(db: Any, run: UUID) -> Payloads | None:
     return Payloads(inputs=row["inputs"], outputs=row["outputs"], node_logs=row["node_logs"]) if row else None
 
 
+async def pin(db: Any, run: UUID, *, pinned: bool) -> None:
+    """Keep a run for ever, or no longer."""
+    await db(db.workflow_runs.id == run).update(pinned=pinned)
+
+
 async def _summaries(db: Any, text: str, sql: RunSql) -> list[RunSummary]:
     return [RunSummary(**row) for row in await db.sql(text, into=db.workflow_runs, **sql.values)]
 

@@ -277,6 +277,11 @@ HISTORY: dict[str, Columns] = {
         Field("text", "text", notnull=True),
         Field("counted", "string"),  # day/status/bucket under which its duration is in the percentiles
     ),
+    "retention_consent": (  # what an administrator has allowed retention to delete
+        Field("subject", "string", notnull=True),
+        Field("granted_at", "timestamptz", notnull=True),
+        Field("granted_by", "bigint"),
+    ),
     "run_embedding": (
         Field("run", "uuid", notnull=True),  # workflow_runs.id
         Field("model", "string", notnull=True),
@@ -364,6 +369,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "payload": ("execution_id", "n"),
     "run_count": ("wpk_id", "community_id", "status"),
     "run_document": ("n",),
+    "retention_consent": ("subject",),
     "run_embedding": ("run",),
     "workflow_daily": ("wpk_id", "community_id", "day", "status"),
     "series_state": ("series", "kind"),

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from models import aftermath, run_access, runs
+from models import aftermath, outbox, run_access, runs
 from models.records import Flag, RunStatus
 from models.run_facts import RunFilter
 from models.run_stats import days
@@ -17,6 +17,8 @@ from models.runs import Payloads, Position, RunSummary, WorkflowRuns
 from services.access.actor import Actor
 from services.access.permission_service import PermissionService
 from services.errors import Conflict, Denied, MillraceError, RunNotFound, WorkflowNotFound
+from services.history.index_round import EMBED
+from services.history.log_round import INDEX
 from services.history.record import Run
 from services.history.runs import RunLog, Target
 from services.history.search import Answer, RunSearch
@@ -118,6 +120,7 @@ class History:
     def __init__(self, db: Any, log: RunLog, search: RunSearch, *, permissions: PermissionService, find: Find) -> None:
         """`find` names the registered workflow an identifier means."""
         self._db, self._log, self._search = db, log, search
+        self._now = log.now
         self._permissions, self._find = permissions, find
         self._remembered = Remembered(find)
         self._visibility = Visibility(db, permissions)
@@ -169,6 +172,30 @@ class History:
         if run.community_id not in communities_of(actor):
             raise Denied(f"You are not a member of community {run.community_id}", community_id=run.community_id)
         return run.community_id
+
+    async def pin(self, actor: Actor, run: RunSummary, *, pinned: bool) -> RunSummary:
+        """Keep a run for ever, or no longer. Denied without can_execute on its workflow."""
+        if run.workflow_id is not None:
+            workflow = await self._find(str(run.workflow_id))
+            if workflow is not None:
+                await self._permissions.require(actor, workflow, Flag.EXECUTE)
+        await runs.pin(self._db, run.id, pinned=pinned)
+        return replace(run, pinned=pinned)
+
+    # ---- the work behind it ----
+
+    async def outbox(self) -> dict[str, Any]:
+        """How much indexing and embedding waits, and what was given up."""
+        backlogs = {kind: await outbox.backlog(self._db, kind) for kind in (INDEX, EMBED)}
+        return {
+            "waiting": {kind: backlog.waiting for kind, backlog in backlogs.items()},
+            "dead": {kind: backlog.dead for kind, backlog in backlogs.items()},
+            "given_up": await outbox.dead(self._db, count=100),
+        }
+
+    async def retry_outbox(self) -> int:
+        """Try again what was given up; how much."""
+        return sum([await outbox.revive(self._db, kind, now=self._now()) for kind in (INDEX, EMBED)])
 
     # ---- reading ----
 

@@ -40,7 +40,7 @@ class RunLog:
 
     def __init__(self, db: Any, now: Callable[[], datetime]) -> None:
         """`now` is the clock; `db` an open AsyncDAL."""
-        self._now = now
+        self.now = now
         self._lane: Lane = db.grouped(sqlite=_sqlite_round, postgres=_postgres_round, limit=ROUND)
 
     async def log(
@@ -56,7 +56,7 @@ class RunLog:
             id=uuid7(),
             run=run,
             source=source,
-            received_at=self._now(),
+            received_at=self.now(),
             community_id=target.community_id if target else community_id,
             workflow_id=target.workflow_id if target else None,
             workflow_version=target.version if target else None,

@@ -43,7 +43,9 @@ class Played:
         return self.state.output
 
 
-def play(graph: Graph, parameters: Mapping[str, Any] | None = None, act: Act = lambda _: {}, answer: Any = None) -> Played:
+def play(
+    graph: Graph, parameters: Mapping[str, Any] | None = None, act: Act = lambda _: {}, answer: Any = None
+) -> Played:
     """Run the graph until nothing is left to do."""
     state = State(graph)
     played = Played(state)
