@@ -7,7 +7,7 @@ ARGS   ?=
 PYTHON := $(VENV)/bin/python
 CORE   := $(VENV)/.core
 DEV    := $(VENV)/.dev
-PIP    := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all:
+PIP    := $(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all:
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

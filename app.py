@@ -15,6 +15,7 @@ from quart import Quart
 
 from config import VERSION, Settings
 from controllers import access, edge, errors, openapi, packs, registry, retention, runs, system
+from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
 from models.schema import declare
@@ -70,10 +71,10 @@ def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart
 
     `announce` is told, once, what only the operator may read: the first admin key.
     """
-    app = Quart("millrace", static_folder=None)
+    app = App("millrace")
     here = build_services(settings)
     app.extensions[EXTENSION] = here
-    edge.install(app, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
+    edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
     errors.register(app, unavailable=(Unavailable,))
     openapi.install(app, version=VERSION)
     for blueprint in BLUEPRINTS:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
-from quart import Request, request
+from quart import Request
+from quart.globals import request_ctx
 
 from controllers.context import services
 from services.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
@@ -33,11 +34,15 @@ async def raw(*, limit: int | None = None) -> bytes:
 
     Raises `TooLarge` beyond `limit` bytes (default: `MAX_BODY_BYTES`).
     """
+    asked = request_ctx.request
     allowed = services().rules.max_body_bytes if limit is None else limit
-    announced = request.content_length
-    if announced is not None and announced > allowed:
-        raise _too_large(allowed)
-    data = await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    if getattr(asked, "arrived_whole", False):
+        data: bytes = await asked.body
+    else:
+        announced = asked.content_length
+        if announced is not None and announced > allowed:
+            raise _too_large(allowed)
+        data = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
     if len(data) > allowed:
         raise _too_large(allowed)
     return data
@@ -51,20 +56,20 @@ async def read(model: type[M], *, optional: bool = False, limit: int | None = No
     data = await raw(limit=limit)
     if not data and optional:
         return validate(model, {})
-    return validate(model, _json(data, request, max_keys or strict_json.MAX_KEYS))
+    return validate(model, _json(data, request_ctx.request, max_keys or strict_json.MAX_KEYS))
 
 
 async def document(*, limit: int | None = None) -> tuple[Any, str | None]:
     """A definition sent as JSON or YAML: its value, and the YAML text as it came (None for JSON)."""
     data = await raw(limit=limit)
-    if request.mimetype in YAML_TYPES:
+    if request_ctx.request.mimetype in YAML_TYPES:
         return strict_yaml.loads(data)
-    return _json(data, request, DEFINITION_KEYS), None
+    return _json(data, request_ctx.request, DEFINITION_KEYS), None
 
 
 async def read_any(*, limit: int | None = None, max_keys: int | None = None) -> Any:
     """The JSON body as it is, for routes whose shape decides what it means."""
-    return _json(await raw(limit=limit), request, max_keys or strict_json.MAX_KEYS)
+    return _json(await raw(limit=limit), request_ctx.request, max_keys or strict_json.MAX_KEYS)
 
 
 def query(model: type[M]) -> M:
@@ -72,7 +77,7 @@ def query(model: type[M]) -> M:
 
     Raises `Invalid` naming every parameter that does not fit.
     """
-    args = request.args
+    args = request_ctx.request.args
     return validate(model, dict(args.items()) if args else {}, place="query")
 
 
@@ -105,16 +110,21 @@ def invalid(error: ValidationError, *, place: str = "") -> Invalid:
 
 
 def _json(data: bytes, from_request: Request, max_keys: int) -> Any:
+    if (b"content-type", b"application/json") not in from_request.scope["headers"]:
+        _check_type(from_request)
+    if not data.strip():
+        message = "the body is empty; send a JSON value"
+        raise BadRequest(message, errors=[{"loc": ["body"], "message": message, "type": "missing"}])
+    return strict_json.loads(data, max_keys=max_keys)
+
+
+def _check_type(from_request: Request) -> None:
     kind = from_request.mimetype
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"Send application/json, not {kind}")
     charset = from_request.mimetype_params.get("charset", "utf-8")
     if charset.lower().replace("-", "") != "utf8":
         raise UnsupportedMediaType("JSON is UTF-8")
-    if not data.strip():
-        message = "the body is empty; send a JSON value"
-        raise BadRequest(message, errors=[{"loc": ["body"], "message": message, "type": "missing"}])
-    return strict_json.loads(data, max_keys=max_keys)
 
 
 def _too_large(allowed: int) -> TooLarge:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-from quart import current_app
+from typing import Any
 
 from controllers.address import Network
 from models.dal import AsyncDAL
@@ -30,6 +28,7 @@ from services.registry.registry import Registry
 
 EXTENSION = "millrace"
 ACTOR: ContextVar[Actor] = ContextVar("actor")
+HERE: ContextVar[Services] = ContextVar("services")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +75,8 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the current app."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    """The services of the app that answers the current request."""
+    return HERE.get()
 
 
 def actor() -> Actor:

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from quart import Request, request
+from quart.globals import request_ctx
 
 from controllers.address import client_address
 from controllers.context import ACTOR, Services, request_id, services
@@ -38,7 +39,7 @@ def requires(permission: Permission, *, public_read: bool = False) -> Callable[[
         @wraps(view)
         async def guarded(**arguments: Any) -> Any:
             here = services()
-            caller = await _authenticate(here, request, public_read=public_read)
+            caller = await _authenticate(here, request_ctx.request, public_read=public_read)
             ACTOR.set(caller)
             _count(here, caller)
             await _check(here, caller, permission)
@@ -69,11 +70,13 @@ def is_public_read(view: Callable[..., Any]) -> bool:
 
 def presented_key(of: Request) -> str | None:
     """The API key of a request: `X-API-Key`, or `Authorization: Bearer`. Never from the query string."""
-    key = of.headers.get("X-API-Key")
-    if key:
-        return key.strip()
-    kind, _, token = of.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if kind.lower() == "bearer" else None
+    key = bearer = None
+    for name, value in of.scope["headers"]:
+        if name == b"x-api-key":
+            key = value.decode("latin-1").strip()
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            bearer = value[7:].decode("latin-1").strip()
+    return key or bearer or None
 
 
 def address(of: Request, here: Services) -> str:
