@@ -34,6 +34,7 @@ from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.milvus import MilvusStore
 from services.adapters.openai import OpenAIEmbedder
 from services.background import Background, Job
+from services.history.adoption import upgrade
 from services.history.database_vectors import DatabaseVectors
 from services.history.history import History, Registered
 from services.history.outbox import Embeddings, Indexer
@@ -238,7 +239,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
     """Connect, migrate and bring up what the first start needs; False when the database cannot be reached now."""
     try:
         await here.db.open()
-        for name in await here.db.migrate(ROOT / "migrations"):
+        for name in await upgrade(here.db, ROOT / "migrations", utc_now):
             log.info("migrated: %s", name)
         made = await first_admin(
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()

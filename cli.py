@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -15,6 +17,9 @@ from controllers.terminal import access
 from controllers.terminal.session import USAGE, Terminal, fail
 from models.dal import MigrationFailed, Unavailable
 from services import logs
+from services.access.authentication import utc_now
+from services.errors import Invalid
+from services.history.adoption import Imported, import_file, upgrade
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,13 +50,30 @@ def migrate(session: Terminal) -> None:
     """Bring the database to the newest schema; says which files were applied."""
 
     async def work(here: Services) -> list[str]:
-        return await here.db.migrate(ROOT / "migrations")
+        return await upgrade(here.db, ROOT / "migrations", utc_now)
 
     try:
         applied = session.run(work)
     except MigrationFailed as error:
         fail(str(error))
     session.show([{"applied": name} for name in applied], ["applied"])
+
+
+@main.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_runs(session: Terminal, file: Path) -> None:
+    """Read the runs and signals of another service's SQLite FILE; doing it twice adds nothing."""
+
+    async def work(here: Services) -> Imported:
+        await upgrade(here.db, ROOT / "migrations", utc_now)
+        return await import_file(here.db, file, utc_now)
+
+    try:
+        done = session.run(work)
+    except Invalid as error:
+        fail(str(error))
+    session.show([asdict(done)], ["runs", "signals", "rejected"])
 
 
 for group in (access.key_group, access.user_group):

@@ -255,7 +255,7 @@ CREATE TABLE inquiry (
     PRIMARY KEY (id)
 );
 
-CREATE TABLE workflow_runs (
+CREATE TABLE IF NOT EXISTS workflow_runs (
     id uuid NOT NULL,
     wpk_id text NOT NULL,
     run_id text NOT NULL,
@@ -309,7 +309,7 @@ CREATE TABLE workflow_daily (
     PRIMARY KEY (wpk_id, community_id, day, status)
 );
 
-CREATE TABLE insight_signals (
+CREATE TABLE IF NOT EXISTS insight_signals (
     id uuid NOT NULL,
     metric text NOT NULL,
     value double precision NOT NULL,

@@ -179,12 +179,13 @@ async def _open(settings: Settings) -> _Opened:
     from models.dal import AsyncDAL, sqlite_url
     from models.schema import declare
     from services.access.authentication import utc_now
+    from services.history.adoption import upgrade
     from services.history.runs import RunLog
 
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = declare(AsyncDAL(settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db")))
     await db.open()
-    await db.migrate(ROOT / "migrations")
+    await upgrade(db, ROOT / "migrations", utc_now)
     return _Opened(db, RunLog(db, utc_now))
 
 
