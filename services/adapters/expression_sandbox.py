@@ -176,7 +176,7 @@ def _environment(style: Any) -> Environment:
         finalize=lambda value: text_of(_settled(value)),
         cache_size=256,
     )
-    own = {**FILTERS, "join": joined(text_of), "string": texted(text_of)}
+    own = {**FILTERS, "join": joined(text_of), "string": texted(text_of), "str": texted(text_of)}
     environment.globals = {name: _ours(operation) for name, operation in {**own, **PURE_FUNCTIONS}.items()}
     environment.filters = {
         **{name: JINJA_FILTERS[name] for name in (*WORKER_FILTERS, "default", "d")},

@@ -336,6 +336,7 @@ FILTERS: Mapping[str, Filter] = {
     "regex_replace": regex_replace,
     "regex_findall": regex_findall,
     "zip": make_zip,
+    "str": texted(json_text),
     "string": texted(json_text),
     "join": joined(json_text),
 }

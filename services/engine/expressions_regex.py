@@ -21,7 +21,7 @@ def compile_pattern(pattern: str) -> Any:
     import re2
 
     if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"a pattern has at most {MAX_PATTERN} characters")
+        raise ExpressionError(f"a pattern has at most {MAX_PATTERN:,} characters")
     options = re2.Options()
     options.log_errors = False
     try:
