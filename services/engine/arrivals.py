@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from services.engine.contexts import Context
 from services.engine.events import Fired
@@ -45,22 +46,48 @@ def follow(state: State, run: Run, fired: tuple[Fired, ...]) -> None:
         leave(state, context)
         return
     error = run.failure or run.error
+    steps = state.graph.nodes[run.node].next
     spared = run.cleanup and state.graph.profile.fail_waits
-    joining: dict[str, list[tuple[Context, bool]]] = {}
+    cleanup = spared or any(steps[entry.transition].fails for entry in fired)
+    together = _Together({}, {})
     for entry in fired:
-        step = state.graph.nodes[run.node].next[entry.transition]
+        edges = steps[entry.transition].edges
         after = publish(state, context, entry) if entry.delta else context
-        if len(step.edges) > 1:
+        if len(edges) > 1:
             after.shared = True
-        cleanup = spared or step.fails
-        for edge in step.edges:
-            if edge.entry is Entry.JOIN:
-                joining.setdefault(edge.target, []).append((after, cleanup))
-            else:
-                token = Token(0, edge.target, run.route, (run.key,), after, cleanup, run.rounds, error)
-                _arrive(state, run, edge, token)
-    for target, arrivals in joining.items():
+        for edge in edges:
+            token = Token(0, edge.target, run.route, (run.key,), after, cleanup, run.rounds, error)
+            _send(state, run, edge, (token, together))
+    for start in together.starting.values():
+        stage(state, start)
+    for target, arrivals in together.joining.items():
         _gather(state, run, target, arrivals)
+
+
+class _Together(NamedTuple):
+    """What several transitions of one end bring to the same task."""
+
+    starting: dict[str, Token]
+    joining: dict[str, list[tuple[Context, bool]]]
+
+
+def _send(state: State, run: Run, edge: Edge, sent: tuple[Token, _Together]) -> None:
+    """Let one edge arrive; starts and joins wait until all edges of this end are known."""
+    token, together = sent
+    if edge.entry is Entry.JOIN:
+        together.joining.setdefault(edge.target, []).append((token.context, token.cleanup))
+    elif edge.entry is Entry.START:
+        together.starting[edge.target] = _merged(state, together.starting.get(edge.target), token)
+    else:
+        _arrive(state, run, edge, token)
+
+
+def _merged(state: State, first: Token | None, second: Token) -> Token:
+    """Two transitions of one end that lead to the same task, which has no instance for each: one start."""
+    if first is None:
+        return second
+    context = state.histories.joined(first.context, second.context)
+    return second._replace(inbound=first.inbound + second.inbound, context=context)
 
 
 def publish(state: State, context: Context, fired: Fired) -> Context:
@@ -80,9 +107,7 @@ def leave(state: State, context: Context) -> None:
 
 
 def _arrive(state: State, run: Run, edge: Edge, token: Token) -> None:
-    if edge.entry is Entry.START:
-        stage(state, token)
-    elif edge.entry is None:
+    if edge.entry is None:
         leave(state, token.context)
     elif edge.entry is Entry.SPLIT:
         stage(state, token._replace(route=f"{run.route}/{edge.label}" if run.route else edge.label))
@@ -110,7 +135,7 @@ def _gather(state: State, run: Run, target: str, arrivals: list[tuple[Context, b
     for context, cleanup in arrivals:
         log.push(gathering.inbound, run.key)
         log.set(gathering, "context", state.histories.joined(gathering.context, context))
-        log.set(gathering, "cleanup", gathering.cleanup or cleanup)
+        log.set(gathering, "cleanup", cleanup or (gathering.cleanup and state.graph.profile.fail_waits))
     log.set(gathering, "error", run.failure or run.error or gathering.error)
     if run.rounds:
         log.set(gathering, "rounds", _later(gathering.rounds or {}, run.rounds))

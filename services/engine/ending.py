@@ -70,7 +70,7 @@ def end_run(turn: Turn, run: Run, done: Done) -> None:
     )
     if not handled or done.failure is not None or then.fail is not None:
         _see_to_failures(turn, run, done, then)
-    if turn.state.gatherings and not is_stopping(turn.state):
+    if turn.state.gatherings and turn.graph.profile.lost_join_fails and not is_stopping(turn.state):
         for failure in lost_joins(turn.state, run, fired):
             fail(turn, failure, kind="unreachable_join")
 

@@ -275,6 +275,8 @@ class Profile:
     """An unhandled failure stops other branches; else they run to their end first."""
     stop_running: bool = True
     """Failing fast interrupts what is in flight; else it may finish."""
+    lost_join_fails: bool = True
+    """A join that can no longer be completed fails the execution as soon as that is certain; else at its end."""
     fail_waits: bool = True
     """`do: [cleanup, fail]` runs cleanup and what follows it to the end; else only cleanup itself still runs."""
     failed_includes_timeout: bool = True

@@ -31,10 +31,14 @@ def fail(turn: Turn, failure: Failure, *, kind: str, transition: int | None = No
 
 
 def _report_joins(turn: Turn, failure: Failure) -> None:
-    """Name the joins that the failure leaves half reached."""
-    for place, gathering in list(turn.state.gatherings.items()):
-        left = unreachable(turn.state, place, gathering)
-        if left != failure:
+    """Name the half reached joins that had no hope left when the execution failed."""
+    state = turn.state
+    idle = not state.staged and not any(work.stage is Stage.RUNNING for work in state.work.values())
+    for place, gathering in list(state.gatherings.items()):
+        sources = turn.graph.flow.joins[place[0]].sources
+        tried = all(source in gathering.arrived or (source, place[1]) in state.latest for source in sources)
+        left = unreachable(state, place, gathering)
+        if (idle or tried) and left != failure:
             turn.emit(events.Troubled(kind="unreachable_join", at=turn.now, failure=left))
 
 

@@ -41,6 +41,7 @@ PROFILE = Profile(
     split_by_default=True,
     loop_edge_starts_join=False,
     stop_running=False,
+    lost_join_fails=False,
     fail_waits=False,
     input_error_fails=True,
     publish_merges=True,
