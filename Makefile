@@ -64,9 +64,12 @@ lock: pyproject.toml ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --constraints requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra ai --extra milvus --constraints requirements-dev.lock --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements-image.lock
 
 clean: ## remove the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@if [ -e $(VENV)/.made-here ]; then rm -rf $(VENV); fi
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 # A virtual environment made here is rebuilt when a lock changes; one that was not is used as it is and never touched.
 $(CORE): requirements.lock
