@@ -9,6 +9,10 @@ from typing import Any
 from models.records import ErrorType
 
 
+LONGEST_LINE = 10_000
+"""Characters of one line of a node's log; the rest is cut off."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """One attempt at one action. `key` stays the same over retries and take-over, so a target can tell a repetition."""
@@ -26,7 +30,7 @@ class Call:
 
     def log(self, message: str, level: str = "info") -> None:
         """Add a line to the node's own log."""
-        self.logs.append({"level": level, "message": message})
+        self.logs.append({"level": level, "message": message[:LONGEST_LINE]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -273,6 +273,18 @@ class Troubled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """Lines an action wrote while it ran; kept for the reader of the log, means nothing to the engine."""
+
+    node: str
+    run: int
+    item: int | None
+    attempt: int
+    at: datetime
+    lines: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """Another driver took over; written by the journal, means nothing to the engine."""
 
@@ -306,6 +318,7 @@ Event = (
     | Changed
     | StopRequested
     | Troubled
+    | Logged
     | Claimed
     | Finished
 )

@@ -321,6 +321,7 @@ _HANDLERS: Mapping[type[Any], Callable[[State, Any], None]] = {
     events.Changed: _changed,
     events.StopRequested: _stop_requested,
     events.Troubled: _troubled,
+    events.Logged: _noted,
     events.Claimed: _noted,
     events.Finished: _finished,
 }

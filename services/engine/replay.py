@@ -176,6 +176,7 @@ _BY_TYPE: Mapping[str, tuple[_Convert | None, _Convert | None]] = {
     "tuple[Fired, ...]": (_load_fired, _dump_fired),
     "tuple[Reused, ...]": (_load_reused, _dump_reused),
     "tuple[Any, ...] | None": (tuple, list),
+    "tuple[Any, ...]": (tuple, list),
     "tuple[Mapping[str, Any], ...]": (tuple, list),
     "tuple[str, int] | None": (lambda value: None if value is None else (value[0], value[1]), list),
     "Mapping[str, ActionFacts]": (_load_actions, _dump_actions),
@@ -204,7 +205,7 @@ class _Shape:
 _EVENTS: tuple[type[Any], ...] = (
     events.Started, events.NodeStarted, events.AttemptStarted, events.AttemptEnded, events.ListRestarted,
     events.ListClosed, events.NodeEnded, events.TimerSet, events.TimerFired, events.InquiryAnswered,
-    events.ChildPaused, events.Changed, events.StopRequested, events.Troubled, events.Claimed, events.Finished,
+    events.ChildPaused, events.Changed, events.StopRequested, events.Troubled, events.Logged, events.Claimed, events.Finished,
 )  # fmt: skip
 _SHAPES: Mapping[type[Any], _Shape] = {made: _Shape(made) for made in _EVENTS}
 _BY_NAME: Mapping[str, _Shape] = {shape.name: shape for shape in _SHAPES.values()}

@@ -12,6 +12,7 @@ from services.actions.outcome import ActionFailed, Call, Outcome
 from services.actions.runners import Runners
 from services.actions.secrets import Secrets
 from services.engine.commands import Perform
+from services.engine.events import Logged
 from services.engine.expressions_secrets import insert_secrets
 from services.engine.graph import Failure
 from services.engine.inputs import AttemptEnded
@@ -20,6 +21,8 @@ from services.execution.book import Book
 from services.execution.storable import Unstorable, to_journal
 
 Key = tuple[str, int, int | None]
+MOST_LINES = 1_000
+MOST_TEXT = 1 << 20
 
 
 @dataclass(slots=True)
@@ -88,6 +91,17 @@ class Attempts:
             kind = ErrorType.LIMIT if problem.too_large else ErrorType.VALIDATION
             output, failure = None, Failure(type=kind, message=str(problem), node=command.node, attempt=command.attempt)
         return _ended(self._now(), _key(command), command.attempt, _End(output, failure))
+
+    def lines(self, attempt: Attempt, at: datetime) -> Logged:
+        """What the action wrote into its log, at most a thousand lines."""
+        command = attempt.command
+        kept = [
+            {"level": line["level"], "message": self._secrets.scrub(to_journal(line["message"], max_bytes=MOST_TEXT))}
+            for line in attempt.call.logs[:MOST_LINES]
+        ]
+        return Logged(
+            node=command.node, run=command.run, item=command.item, attempt=command.attempt, at=at, lines=tuple(kept)
+        )
 
     def cancelled(self, key: Key, attempt: int) -> AttemptEnded:
         """The end of an attempt that was interrupted on request."""

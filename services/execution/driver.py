@@ -32,7 +32,7 @@ from services.engine.commands import (
     SetTimer,
     StartChild,
 )
-from services.engine.events import Claimed, Event
+from services.engine.events import Claimed, Event, Logged
 from services.engine.evolve import evolve
 from services.engine.graph import LIMIT_NAMES
 from services.engine.inputs import Input
@@ -93,6 +93,7 @@ class Drive:
         self.ended = False
         self._tools = tools
         self._inbox: list[Input] = []
+        self._lines: list[Logged] = []
         self._attempts: dict[Key, asyncio.Task[None]] = {}
         self._timers = Timers(self._timer_due, tools.now)
         self._signal: asyncio.Future[None] | None = None
@@ -175,6 +176,7 @@ class Drive:
         """Decide, make it durable, carry it out."""
         while True:
             turn = await self._tools.decider.decide(self.book, inputs, ride=self._ride)
+            self._add_lines(turn)
             if claimed:
                 turn.events.insert(0, Claimed(driver=self._tools.worker.text, epoch=self.lease.epoch, at=self.now()))
             if not turn.events:
@@ -195,6 +197,12 @@ class Drive:
         self._inbox += turn.later
         if not self._parked:
             self._carry_out(turn.commands)
+
+    def _add_lines(self, turn: Turn) -> None:
+        """What actions wrote into their logs goes with the row that says how they ended."""
+        if turn.events:
+            turn.events[:0] = self._lines
+            self._lines = []
 
     def _unit(self, turn: Turn) -> Unit:
         book = self.book
@@ -286,6 +294,7 @@ class Drive:
             return None
         attempt = self._tools.attempts.begin(self.book, command)
         assert attempt.outcome is not None
+        self._keep_lines(attempt)
         return self._tools.attempts.ended(self.book, command, attempt.outcome)
 
     def _perform(self, command: Perform) -> None:
@@ -293,6 +302,7 @@ class Drive:
             raise LeaseLost(self.book.id)
         attempt = self._tools.attempts.begin(self.book, command)
         if attempt.outcome is not None:
+            self._keep_lines(attempt)
             self._inbox.append(self._tools.attempts.ended(self.book, command, attempt.outcome))
         else:
             key = (command.node, command.run, command.item)
@@ -302,12 +312,17 @@ class Drive:
         """Wait for an attempt. One that is cancelled because we leave says nothing: it will be made again."""
         try:
             self._inbox.append(await self._tools.attempts.finish(self.book, attempt))
+            self._keep_lines(attempt)
         except asyncio.CancelledError:
             if not self._leaving:
                 self._inbox.append(self._tools.attempts.cancelled(key, attempt.command.attempt))
         finally:
             self._attempts.pop(key, None)
             self._stir()
+
+    def _keep_lines(self, attempt: Attempt) -> None:
+        if attempt.call.logs:
+            self._lines.append(self._tools.attempts.lines(attempt, self.now()))
 
     def _interrupt(self, command: InterruptAttempt) -> None:
         key = (command.node, command.run, command.item)

@@ -8,12 +8,16 @@ from uuid import UUID
 
 from models import executions
 from models.executions import ExecutionRow
+from services.engine.events import Claimed, Logged
 from services.engine.replay import apply
 from services.engine.state import State
 from services.errors import ExecutionNotFound, ExecutionRefused
 from services.execution.book import Book, Facts, Shelf
 from services.execution.journal import EventRow, Journal
 from services.registry.versions import Versions
+
+NOTES = (Claimed, Logged)
+"""Events for the reader of a log; the state knows nothing of them."""
 
 
 class Library:
@@ -59,7 +63,8 @@ class Library:
         """Read on."""
         for row in rows:
             for event in row.events:
-                apply(book.state, event)
+                if not isinstance(event, NOTES):
+                    apply(book.state, event)
             book.next_seq = row.seq + 1
             book.last_at = row.at
 
