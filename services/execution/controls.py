@@ -16,6 +16,7 @@ from services.execution.deciding import Decider
 from services.execution.family import Family
 from services.execution.journal import Append, Journal
 from services.execution.library import Library
+from services.execution.stream import Tidings
 
 ATTEMPTS = 20
 
@@ -41,6 +42,7 @@ class Controls:
     journal: Journal
     decider: Decider
     family: Family
+    tidings: Tidings
     now: Callable[[], datetime]
 
     async def request(self, execution_id: str, verb: str, *, by: str | None, also: Also = NOTHING) -> Book:
@@ -76,6 +78,7 @@ class Controls:
             if written.refused_by is not None:
                 raise Conflict("Somebody was faster")
             if written.committed:
+                self.tidings.appended(book.id)
                 self.family.tell(written, turn.commands)
                 return book
         raise Unavailable("The execution changes faster than it can be read")

@@ -44,6 +44,7 @@ from services.execution.endings import add_ending
 from services.execution.family import Family
 from services.execution.journal import Append, EventRow, Journal
 from services.execution.standing import standing_commands, waiting_for
+from services.execution.stream import Tidings
 from services.execution.timers import Timers
 from services.execution.worker import Worker
 
@@ -72,6 +73,7 @@ class Tools:
     attempts: Attempts
     family: Family
     worker: Worker
+    tidings: Tidings
     tasks: asyncio.TaskGroup
     now: Callable[[], datetime]
 
@@ -190,6 +192,7 @@ class Drive:
             written = await self._write(unit)
             if written.committed:
                 self.book.next_seq += 1
+                self._tools.tidings.appended(self.book.id)
                 self._parked = written.parked
                 self._tools.family.tell(written, turn.commands)
                 break

@@ -14,6 +14,7 @@ from services.engine.state import State
 from services.errors import ExecutionNotFound, ExecutionRefused
 from services.execution.book import Book, Facts, Shelf
 from services.execution.journal import EventRow, Journal
+from services.execution.view import Lines, collect_lines
 from services.registry.versions import Versions
 
 NOTES = (Claimed, Logged)
@@ -38,14 +39,25 @@ class Library:
 
     async def folded(self, facts: Facts) -> Book:
         """A book of one's own, folded from the whole log."""
+        book = await self._empty(facts)
+        self.fold(book, await self.journal.rows(facts.execution_id))
+        return book
+
+    async def _empty(self, facts: Facts) -> Book:
         graph = await self.versions.graph_of(UUID(facts.version_id))
         if graph is None:
             raise ExecutionRefused(
                 "The version this execution runs does not compile any more", version=facts.version_id
             )
-        book = Book(facts=facts, graph=graph, state=State(graph))
-        self.fold(book, await self.journal.rows(facts.execution_id))
-        return book
+        return Book(facts=facts, graph=graph, state=State(graph))
+
+    async def read(self, row: ExecutionRow) -> tuple[Book, Lines]:
+        """A book of one's own, with the lines that actions wrote."""
+        facts = Facts.of(row)
+        book = await self._empty(facts)
+        rows = await self.journal.rows(facts.execution_id)
+        self.fold(book, rows)
+        return book, collect_lines(event for stored in rows for event in stored.events)
 
     async def folded_row(self, row: ExecutionRow) -> Book:
         """The same, from a summary row."""

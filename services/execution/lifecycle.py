@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from models import workflows
+from models import execution_lists, workflows
+from models.execution_lists import ExecutionFilter, ExecutionPage
 from models.executions import ExecutionRow
 from models.journal import Unit
 from models.journal_statements import AUDIT, REMEMBER_KEY
@@ -18,12 +19,15 @@ from models.workflows import WorkflowRow
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.access.permission_service import PermissionService
+from services.engine import view as engine_view
+from services.engine.explain import explain
 from services.errors import (
     Denied,
     ExecutionNotFound,
     IdempotencyMismatch,
     WorkflowNotFound,
 )
+from services.execution import view
 from services.execution.book import Book
 from services.execution.controls import Also, Controls
 from services.execution.dispatch.embedded import Dispatcher
@@ -31,8 +35,10 @@ from services.execution.journal import Journal
 from services.execution.library import Library
 from services.execution.starting import Order, Started, Starter
 from services.execution.storable import refuse_inexact
+from services.execution.view import Show
 from services.execution.waiting import Waiters
 from services.idempotency import Idempotency, Wanted
+from services.registry import lookup
 from services.registry.caller import Caller
 
 AUDIT_COLUMNS = tuple(name for name, _ in AUDIT.fields)
@@ -48,6 +54,16 @@ class StartRequest:
     community_id: int | None = None
     traceparent: str | None = None
     once: Wanted | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanting:
+    """Which executions a list is about. `community_id` is the context of the permission check."""
+
+    status: str | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    community_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +114,12 @@ class Lifecycle:
         )
         return await self.begin(order, request, by=by, wait=wait)
 
-    async def begin(self, order: Order, request: StartRequest, *, by: Actor, wait: bool) -> Accepted:
+    async def begin(
+        self, order: Order, request: StartRequest, *, by: Actor, wait: bool, action: str = "execute_workflow"
+    ) -> Accepted:
         """Decide a start, make it durable, and hand it to a driver."""
         started = await self.starter.start(order, self.dispatcher.holder())
-        entry = self._entry("execute_workflow", by, order.pinned.row, started.book.id)
+        entry = self._entry(action, by, order.pinned.row, started.book.id)
         self._audit(started.unit, entry)
         if request.once is not None:
             started.unit.guards.append((REMEMBER_KEY, self._remembered(request.once, started.book.id)))
@@ -144,10 +162,29 @@ class Lifecycle:
         """The summary row of an execution that the caller may see: its own, or one of a workflow they may view."""
         return await self._visible(execution_id, by=by)
 
-    async def book(self, execution_id: str, *, by: Actor) -> tuple[ExecutionRow, Book]:
-        """The row and the fold of an execution that the caller may see."""
+    async def show(self, execution_id: str, show: Show, *, by: Actor, metrics: bool = False) -> dict[str, Any]:
+        """Everything about an execution that the caller may see."""
         row = await self._visible(execution_id, by=by)
-        return row, await self.library.folded_row(row)
+        book, lines = await self.library.read(row)
+        shown = view.execution(row, book.state, lines, show)
+        if metrics:
+            shown["metrics"] = engine_view.metrics(book.state, self.now())
+        return shown
+
+    async def page(
+        self, identifier: str, wanted: Wanting, at: ExecutionPage, *, by: Actor
+    ) -> tuple[list[ExecutionRow], int]:
+        """A page of a workflow's executions, and how many there are (10,001 stands for more)."""
+        found = await lookup.require(self.library.db, identifier)
+        await self.permissions.require(by, found.workflow, Flag.VIEW, community_id=wanted.community_id)
+        chosen = ExecutionFilter(
+            workflow_id=found.workflow.id,
+            status=wanted.status,
+            started_after=wanted.started_after,
+            started_before=wanted.started_before,
+        )
+        rows = await execution_lists.page(self.library.db, chosen, at)
+        return rows, await execution_lists.count(self.library.db, chosen)
 
     async def _visible(self, execution_id: str, *, by: Actor) -> ExecutionRow:
         try:
@@ -167,6 +204,35 @@ class Lifecycle:
         if found is None:
             raise ExecutionNotFound(execution=str(row.execution_id))
         return found
+
+    async def awaited(self, accepted: Accepted, *, seconds: float) -> Book | ExecutionRow | None:
+        """The end of an accepted execution, if it comes in time: its book when it ended here, else its row."""
+        assert accepted.ending is not None
+        execution_id = str(accepted.facts.execution_id)
+        try:
+            async with asyncio.timeout(seconds):
+                book = await accepted.ending
+        except TimeoutError:
+            return None
+        finally:
+            self.waiters.forget(execution_id, accepted.ending)
+        if book is not None:
+            return book
+        row = await self.library.row(execution_id)
+        return row if row.ended_at is not None else None
+
+    async def explain(self, execution_id: str, *, by: Actor) -> dict[str, Any]:
+        """Why an execution is where it is."""
+        row = await self._visible(execution_id, by=by)
+        book = await self.library.folded_row(row)
+        facts = explain(book.state, self.now())
+        return {
+            "execution_id": row.execution_id,
+            "status": row.status,
+            "driver": row.driver,
+            "explanation": ". ".join(fact["text"] for fact in facts),
+            "facts": facts,
+        }
 
     # ---- control ----------------------------------------------------------------------------------------------------
 

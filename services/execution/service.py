@@ -32,7 +32,9 @@ from services.execution.journal import Journal
 from services.execution.known_actions import KnownActions
 from services.execution.library import Library
 from services.execution.lifecycle import Lifecycle
+from services.execution.rerun import Rerun
 from services.execution.starting import ENGINE_VERSION, Starter
+from services.execution.stream import Streams, Tidings
 from services.execution.waiting import Waiters
 from services.execution.worker import FileLock, Worker
 from services.idempotency import Idempotency
@@ -70,6 +72,7 @@ class Execution:
     def __init__(self, needs: Needs) -> None:
         self.needs = needs
         self.waiters = Waiters()
+        self.tidings = Tidings()
         self.http = HttpRunner(partial(open_client, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         builtins = {**BUILTINS, "http": self.http.perform, **needs.builtins}
         self.runners = Runners(needs.catalogue, builtins=builtins, others=needs.runners)
@@ -81,12 +84,19 @@ class Execution:
         self.decider = Decider(WorkerEvaluator(needs.expressions, self.known_actions), self.family)
         self.starter.decider = self.decider
         self.controls = Controls(
-            library=self.library, journal=self.journal, decider=self.decider, family=self.family, now=needs.now
+            library=self.library,
+            journal=self.journal,
+            decider=self.decider,
+            family=self.family,
+            tidings=self.tidings,
+            now=needs.now,
         )
         self.family.controls = self.controls
         self.worker = Worker(needs.db, version=needs.version, engine_version=ENGINE_VERSION)
         self.dispatcher: Dispatcher
         self.lifecycle: Lifecycle
+        self.streams = Streams(journal=self.journal, library=self.library, tidings=self.tidings)
+        self.rerun: Rerun
         self._lock = FileLock(needs.lock) if needs.lock is not None else None
         self._serving: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
@@ -112,7 +122,9 @@ class Execution:
             ]
             ready.set_result(None)
             await self._leaving.wait()
+            self.tidings.release()
             await self.dispatcher.drain()
+            self.waiters.release()
             for task in background:
                 task.cancel()
 
@@ -124,6 +136,7 @@ class Execution:
             attempts=Attempts(self.runners, Secrets(needs.secrets_dir), needs.now),
             family=self.family,
             worker=self.worker,
+            tidings=self.tidings,
             tasks=tasks,
             now=needs.now,
         )
@@ -141,6 +154,7 @@ class Execution:
             dispatcher=self.dispatcher,
             now=needs.now,
         )
+        self.rerun = Rerun(self.lifecycle)
 
     @property
     def is_alive(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from services.engine import view
 from services.engine.commands import InterruptAttempt, Perform
 from services.engine.graph import Kind
+from services.engine.scopes import time_text
 from services.engine.state import State, Work
 from services.engine.statuses import Phase, Stage
 
@@ -37,29 +38,10 @@ def _perform(work: Work) -> Perform:
     )
 
 
-KINDS = {Kind.INQUIRY: "inquiry", Kind.WORKFLOW: "child", Kind.WAIT: "timer"}
-STAGES = {Stage.DELAYED: "delay", Stage.RETRYING: "retry"}
-
-
 def waiting_for(state: State) -> list[dict[str, Any]]:
-    """`{kind, node_id, since, until}` of everything that waits: timers, retries, people, children, a pause."""
-    found = [entry for work in state.work.values() if (entry := _waiting(state, work)) is not None]
+    """What a parked execution waits for: people, times, children, or to be resumed."""
+    found = view.waiting_for(state)
     if state.phase is Phase.PAUSED:
-        found.append({"kind": "pause", "node_id": None, "since": _text(state.last_at), "until": None})
+        since = None if state.last_at is None else time_text(state.last_at)
+        found.append({"kind": "pause", "node_id": None, "since": since, "until": None})
     return found
-
-
-def _waiting(state: State, work: Work) -> dict[str, Any] | None:
-    kind = STAGES.get(work.stage) or (KINDS.get(work.kind) if work.stage is not Stage.STOPPING else None)
-    if kind is None:
-        return None
-    timer = state.timers.get(work.timer or work.deadline or "")
-    until = timer.due if timer is not None else None
-    entry = {"kind": kind, "node_id": work.node, "since": _text(work.since), "until": _text(until)}
-    if work.child_id is not None:
-        entry["execution_id"] = work.child_id
-    return entry
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -34,6 +34,11 @@ class Waiters:
             if not waiting:
                 del self._waiting[execution_id]
 
+    def release(self) -> None:
+        """Let everybody look for themselves: the process ends."""
+        for execution_id in list(self._waiting):
+            self.ended(execution_id)
+
     def ended(self, execution_id: str, book: Book | None = None) -> None:
         """The execution has ended."""
         for future in self._waiting.get(execution_id, ()):

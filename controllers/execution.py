@@ -1,0 +1,249 @@
+"""Starting, following and steering executions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from controllers import body, envelope, idempotency, pages
+from controllers import execution_views as views
+from controllers.context import actor, services
+from controllers.guards import Permission, requires
+from controllers.openapi import Operation, describe
+from models.execution_lists import CAP, ExecutionPage, key_of
+from models.executions import ExecutionRow
+from services.execution import rerun as reruns
+from services.execution import view
+from services.execution.book import Book
+from services.execution.lifecycle import Accepted, StartRequest, Wanting
+from services.execution.rerun import RerunRequest
+from services.execution.view import Show
+
+blueprint = Blueprint("execution", __name__, url_prefix="/api/v1/workflows")
+ONE = "/executions/<execution_id>"
+TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+HEARTBEAT = b": still here\n\n"
+HEARTBEATS_S = 15
+
+
+# ---- starting ------------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/<workflow_id>/execute")
+@requires(Permission.EXECUTION_START)
+@describe(
+    Operation(
+        tag="executions",
+        body=views.Execute,
+        body_optional=True,
+        query=views.ExecuteQuery,
+        answers={202: views.StartedView, 200: views.EndedView},
+        errors=(400, 404, 409, 413, 422),
+        headers=("Idempotency-Key", "traceparent"),
+    )
+)
+async def execute(workflow_id: str) -> Response:
+    """Start a workflow. 202 is sent after the execution is durable; with `wait`, 200 with the result if it ends in time."""
+    once = idempotency.wanted(await body.raw())
+    wanted = await body.read(views.Execute, optional=True)
+    wait = body.query(views.ExecuteQuery).wait
+    start = StartRequest(
+        identifier=workflow_id,
+        variables=wanted.variables,
+        metadata=wanted.metadata,
+        community_id=wanted.community_id,
+        traceparent=_traceparent(),
+        once=once,
+    )
+    lifecycle = services().execution.lifecycle
+    accepted = await lifecycle.start(start, by=actor(), wait=wait is not None)
+    if wait is not None:
+        ending = await lifecycle.awaited(accepted, seconds=wait)
+        if ending is not None:
+            return _marked(accepted, await _ended(accepted, ending))
+    return _marked(accepted, _accepted(accepted, "Workflow execution started"))
+
+
+def _traceparent() -> str | None:
+    given = request.headers.get("traceparent", "")
+    return given if TRACEPARENT.match(given) else None
+
+
+def _accepted(accepted: Accepted, message: str) -> Response:
+    facts = accepted.facts
+    status = facts.status if isinstance(facts, ExecutionRow) else "running"
+    return envelope.ok(views.started(facts, status=status), message=message, status=202, headers=_location(facts))
+
+
+async def _ended(accepted: Accepted, ending: Book | ExecutionRow) -> Response:
+    book = ending
+    if isinstance(book, ExecutionRow):
+        book = await services().execution.library.folded_row(book)
+    data = views.ended(accepted.facts, book.state)
+    return envelope.ok(data, message=f"Workflow execution {data['status']}", headers=_location(accepted.facts))
+
+
+def _location(facts: Any) -> dict[str, str]:
+    return {"Location": f"/api/v1/workflows/executions/{facts.execution_id}"}
+
+
+def _marked(accepted: Accepted, answer: Response) -> Response:
+    return idempotency.replayed(answer) if accepted.replayed else answer
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get(ONE)
+@requires(Permission.EXECUTION_VIEW)
+@describe(Operation(tag="executions", query=views.ShowQuery, answers={200: views.ExecutionView}, errors=(400, 404)))
+async def get_execution(execution_id: str) -> Response:
+    """Everything about an execution: where it stands, what each node did, what it waits for."""
+    wanted = body.query(views.ShowQuery)
+    show = Show(logs=wanted.include_logs, io=wanted.include_io)
+    shown = await services().execution.lifecycle.show(execution_id, show, by=actor(), metrics=wanted.include_metrics)
+    return envelope.ok(shown)
+
+
+@blueprint.get("/<workflow_id>/executions")
+@requires(Permission.EXECUTION_VIEW)
+@describe(
+    Operation(tag="executions", query=views.ListQuery, answers={200: list[views.SummaryView]}, errors=(400, 403, 404))
+)
+async def list_executions(workflow_id: str) -> Response:
+    """The executions of a workflow."""
+    wanted = body.query(views.ListQuery)
+    kinds = {"start_time": pages.TIME_AND_ID[0], "status": str, "execution_time": float}
+    window = pages.window(wanted, kinds[wanted.sort_by], pages.TIME_AND_ID[1])
+    at = ExecutionPage(
+        limit=window.limit + 1,
+        offset=window.offset,
+        sort_by=wanted.sort_by,
+        descending=wanted.sort_order == "desc",
+        after=window.after,  # type: ignore[arg-type]  # two values of the kinds asked for
+    )
+    chosen = Wanting(
+        status=wanted.status,
+        started_after=wanted.started_after,
+        started_before=wanted.started_before,
+        community_id=wanted.community_id,
+    )
+    rows, total = await services().execution.lifecycle.page(workflow_id, chosen, at, by=actor())
+    page = rows[: window.limit]
+    last = page[-1] if len(rows) > window.limit else None
+    meta = pages.pagination(
+        window,
+        total=min(total, CAP),
+        shown=page,
+        next_key=None if last is None else (key_of(last, wanted.sort_by), last.execution_id),
+        capped=total > CAP,
+    )
+    return envelope.ok([view.summary(row) for row in page], meta={"pagination": meta})
+
+
+@blueprint.get(f"{ONE}/explain")
+@requires(Permission.EXECUTION_VIEW)
+@describe(Operation(tag="executions", answers={200: views.ExplanationView}, errors=(404,)))
+async def explain(execution_id: str) -> Response:
+    """Why an execution is where it is, in words."""
+    return envelope.ok(await services().execution.lifecycle.explain(execution_id, by=actor()))
+
+
+@blueprint.get(f"{ONE}/events")
+@requires(Permission.EXECUTION_VIEW)
+@describe(
+    Operation(
+        tag="executions",
+        query=views.EventsQuery,
+        answers={200: views.EventsView},
+        errors=(400, 404),
+        headers=("Last-Event-ID",),
+    )
+)
+async def events(execution_id: str) -> Response:
+    """The event log; live with `Accept: text/event-stream`, where `Last-Event-ID` continues it."""
+    here = services()
+    row = await here.execution.lifecycle.row(execution_id, by=actor())
+    after = body.query(views.EventsQuery).after
+    if "text/event-stream" not in request.headers.get("Accept", ""):
+        found = await here.execution.streams.rows(str(row.execution_id), after=after)
+        return envelope.ok({"execution_id": row.execution_id, "events": found})
+    seen = request.headers.get("Last-Event-ID", "")
+    after = int(seen) if seen.isdecimal() and len(seen) < 10 else after
+    rows = here.execution.streams.follow(str(row.execution_id), after=after, stopping=here.stopping)
+    answer = Response(_sse(rows), content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    answer.timeout = None
+    return answer
+
+
+async def _sse(rows: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[bytes]:
+    quiet = 0
+    async for row in rows:
+        if row is not None:
+            quiet = 0
+            yield b"id: %d\nevent: append\ndata: %s\n\n" % (row["seq"], envelope.dumps(row))
+        else:
+            quiet += 1
+            if quiet % HEARTBEATS_S == 0:
+                yield HEARTBEAT
+    yield b"event: end\ndata: {}\n\n"
+
+
+# ---- steering ------------------------------------------------------------------------------------------------------
+
+
+@blueprint.post(f"{ONE}/cancel")
+@requires(Permission.EXECUTION_CONTROL)
+@describe(Operation(tag="executions", answers={200: views.CancelledView}, errors=(400, 404)))
+async def cancel(execution_id: str) -> Response:
+    """Cancel an execution: nothing starts any more, running work is interrupted, children too."""
+    book = await services().execution.lifecycle.control(execution_id, "cancel", by=actor())
+    data = {"execution_id": book.id, "status": "cancelled", "cancelled_at": book.last_at}
+    return envelope.ok(data, message="Workflow execution cancelled")
+
+
+@blueprint.post(f"{ONE}/pause")
+@requires(Permission.EXECUTION_CONTROL)
+@describe(Operation(tag="executions", answers={200: views.ControlledView}, errors=(400, 404)))
+async def pause(execution_id: str) -> Response:
+    """Pause an execution: no new task starts, running ones finish."""
+    book = await services().execution.lifecycle.control(execution_id, "pause", by=actor())
+    return envelope.ok({"execution_id": book.id, "status": "paused"})
+
+
+@blueprint.post(f"{ONE}/resume")
+@requires(Permission.EXECUTION_CONTROL)
+@describe(Operation(tag="executions", answers={200: views.ControlledView}, errors=(400, 404)))
+async def resume(execution_id: str) -> Response:
+    """Resume a paused execution."""
+    book = await services().execution.lifecycle.control(execution_id, "resume", by=actor())
+    return envelope.ok({"execution_id": book.id, "status": "running"})
+
+
+@blueprint.post(f"{ONE}/rerun")
+@requires(Permission.EXECUTION_START)
+@describe(
+    Operation(
+        tag="executions",
+        body=views.Rerun,
+        body_optional=True,
+        answers={202: views.StartedView, 200: views.PlanView},
+        errors=(400, 404, 422),
+        headers=("Idempotency-Key",),
+    )
+)
+async def rerun(execution_id: str) -> Response:
+    """Run an ended execution again as a new one that reuses the results of tasks not re-run."""
+    once = idempotency.wanted(await body.raw())
+    wanted = await body.read(views.Rerun, optional=True)
+    given = RerunRequest(
+        execution_id=execution_id, start=wanted.start, variables=wanted.variables, version=wanted.version, once=once
+    )
+    again = services().execution.rerun
+    if wanted.plan_only:
+        return envelope.ok(reruns.shown(await again.plan(given, by=actor())))
+    accepted = await again.start(given, by=actor())
+    return _marked(accepted, _accepted(accepted, "Workflow execution started again"))
