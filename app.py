@@ -9,12 +9,13 @@ import shutil
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import access, edge, errors, openapi, packs, registry, retention, runs, system
+from controllers import access, edge, errors, execution, openapi, packs, registry, retention, runs, system
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
@@ -31,9 +32,16 @@ from services.access.sealer import Sealer
 from services.access.store import DatabaseKeys
 from services.actions.catalogue import Catalogue
 from services.actions.core_pack import CORE_ACTIONS
+from services.adapters.expression_worker import ExpressionWorker
 from services.adapters.milvus import MilvusStore
 from services.adapters.openai import OpenAIEmbedder
 from services.background import Background, Job
+from services.engine.graph import Limits
+from services.engine.statuses import PUBLIC
+from services.execution.book import Book
+from services.execution.dispatch.embedded import Rules
+from services.execution.service import Execution
+from services.execution.service import Needs as ExecutionNeeds
 from services.history.adoption import upgrade
 from services.history.database_vectors import DatabaseVectors
 from services.history.history import History, Registered
@@ -57,6 +65,7 @@ BLUEPRINTS = (
     access.blueprint,
     registry.blueprint,
     packs.blueprint,
+    execution.blueprint,
     runs.blueprint,
     retention.blueprint,
 )
@@ -98,6 +107,8 @@ def build_services(settings: Settings) -> Services:
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
     permissions = PermissionService(db, audit=audit)
     background = Background(metrics)
+    idempotency = Idempotency(db, now=utc_now)
+    known = _registry(settings, db, audit, permissions)
     history, kept = _history(settings, db, permissions, background)
     here = Services(
         rules=_rules(settings),
@@ -109,9 +120,10 @@ def build_services(settings: Settings) -> Services:
         audit=audit,
         record=AuditRecord(db),
         sealer=Sealer(db, now=utc_now),
-        idempotency=Idempotency(db, now=utc_now),
+        idempotency=idempotency,
         background=background,
-        registry=_registry(settings, db, audit, permissions),
+        registry=known,
+        execution=_execution(settings, known, Around(db, audit, permissions, idempotency, metrics)),
         history=history,
         retention=kept,
         limiter=RateLimiter(settings.rate_limit_per_minute),
@@ -122,6 +134,7 @@ def build_services(settings: Settings) -> Services:
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
+    background.on_stop("executions", here.execution.stop)
     return here
 
 
@@ -137,6 +150,61 @@ def _registry(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: Pe
             packs_dir=settings.packs_dir,
             now=utc_now,
         )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the execution side shares with the rest of the server."""
+
+    db: AsyncDAL
+    audit: AuditLog
+    permissions: PermissionService
+    idempotency: Idempotency
+    metrics: Metrics
+
+
+def _execution(settings: Settings, known: Registry, around: Around) -> Execution:
+    """The engine's shell: journal, dispatcher, actions."""
+
+    def ended(book: Book) -> None:
+        status, state = PUBLIC[book.state.phase].value, book.state
+        around.metrics.executions.labels(status).inc()
+        if state.ended_at is not None:
+            seconds = (state.ended_at - book.facts.start_time).total_seconds()
+            around.metrics.execution_seconds.labels(status).observe(seconds)
+
+    return Execution(
+        ExecutionNeeds(
+            db=around.db,
+            versions=known.versions,
+            catalogue=known.actions.names(),
+            permissions=around.permissions,
+            idempotency=around.idempotency,
+            audit=around.audit,
+            expressions=ExpressionWorker(),
+            now=utc_now,
+            version=VERSION,
+            limits=_limits(settings),
+            rules=Rules(shutdown_s=max(0.5, settings.shutdown_seconds - 2.0)),
+            lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
+            http_allow_hosts=settings.http_allow_hosts,
+            secrets_dir=settings.secrets_dir,
+            on_end=ended,
+        )
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        workflow_timeout_s=settings.workflow_timeout_seconds,
+        max_loop_iterations=settings.max_loop_iterations,
+        max_total_operations=settings.max_total_operations,
+        max_items=settings.max_items,
+        max_loop_depth=settings.max_loop_depth,
+        max_parallel_nodes=settings.max_parallel_nodes,
+        max_context_bytes=settings.max_context_bytes,
+        max_result_bytes=settings.max_result_bytes,
     )
 
 
@@ -245,6 +313,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
         )
         await here.registry.start()
+        await here.execution.start()
     except Unavailable as error:
         log.warning("the database cannot be reached, trying again: %s", error)
         return False
@@ -266,5 +335,9 @@ def _add_checks(here: Services, settings: Settings) -> None:
         free = shutil.disk_usage(settings.data_dir).free
         return Check(free >= MIN_FREE_BYTES, f"{free // 1024**2} MiB free")
 
+    async def dispatcher() -> Check:
+        return Check(here.execution.is_alive, f"{here.execution.driving} executions in hand")
+
     here.readiness.add("database", database)
+    here.readiness.add("dispatcher", dispatcher)
     here.readiness.add("disk", disk)

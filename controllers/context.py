@@ -19,6 +19,7 @@ from services.access.ratelimit import RateLimiter
 from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.background import Background
+from services.execution.service import Execution
 from services.history.history import History
 from services.history.retention import Retention
 from services.idempotency import Idempotency
@@ -59,6 +60,7 @@ class Services:
     sealer: Sealer
     idempotency: Idempotency
     registry: Registry
+    execution: Execution
     background: Background
     history: History
     retention: Retention

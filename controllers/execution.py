@@ -123,7 +123,7 @@ async def list_executions(workflow_id: str) -> Response:
         offset=window.offset,
         sort_by=wanted.sort_by,
         descending=wanted.sort_order == "desc",
-        after=window.after,  # type: ignore[arg-type]  # two values of the kinds asked for
+        after=window.after,
     )
     chosen = Wanting(
         status=wanted.status,

@@ -8,7 +8,6 @@ from typing import Any
 
 from models.records import ErrorType
 
-
 LONGEST_LINE = 10_000
 """Characters of one line of a node's log; the rest is cut off."""
 

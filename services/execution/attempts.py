@@ -92,7 +92,7 @@ class Attempts:
             output, failure = None, Failure(type=kind, message=str(problem), node=command.node, attempt=command.attempt)
         return _ended(self._now(), _key(command), command.attempt, _End(output, failure))
 
-    def lines(self, attempt: Attempt, at: datetime) -> Logged:
+    def lines(self, attempt: Attempt) -> Logged:
         """What the action wrote into its log, at most a thousand lines."""
         command = attempt.command
         kept = [
@@ -100,7 +100,12 @@ class Attempts:
             for line in attempt.call.logs[:MOST_LINES]
         ]
         return Logged(
-            node=command.node, run=command.run, item=command.item, attempt=command.attempt, at=at, lines=tuple(kept)
+            node=command.node,
+            run=command.run,
+            item=command.item,
+            attempt=command.attempt,
+            at=self._now(),
+            lines=tuple(kept),
         )
 
     def cancelled(self, key: Key, attempt: int) -> AttemptEnded:

@@ -32,16 +32,17 @@ from services.engine.commands import (
     SetTimer,
     StartChild,
 )
-from services.engine.events import Claimed, Event, Logged
+from services.engine.events import Claimed, Event
 from services.engine.evolve import evolve
 from services.engine.graph import LIMIT_NAMES
 from services.engine.inputs import Input
 from services.engine.statuses import PUBLIC
-from services.execution.attempts import Attempt, Attempts, Key
+from services.execution.attempts import Attempts
 from services.execution.book import Book
 from services.execution.deciding import Decider, Turn
 from services.execution.endings import add_ending
 from services.execution.family import Family
+from services.execution.in_flight import InFlight
 from services.execution.journal import Append, EventRow, Journal
 from services.execution.standing import standing_commands, waiting_for
 from services.execution.stream import Tidings
@@ -95,8 +96,7 @@ class Drive:
         self.ended = False
         self._tools = tools
         self._inbox: list[Input] = []
-        self._lines: list[Logged] = []
-        self._attempts: dict[Key, asyncio.Task[None]] = {}
+        self._in_flight = InFlight(tools.attempts, tools.tasks, self._happened)
         self._timers = Timers(self._timer_due, tools.now)
         self._signal: asyncio.Future[None] | None = None
         self._woken = False
@@ -116,9 +116,7 @@ class Drive:
     def leave(self) -> None:
         """Stop as soon as nothing irreversible is under way; the rest is handed back."""
         self._leaving = True
-        for key, task in self._attempts.items():
-            if self.book.state.work[key].effect is not Effect.IRREVERSIBLE:
-                task.cancel()
+        self._in_flight.leave()
         self._stir()
 
     # ---- the loop ---------------------------------------------------------------------------------------------------
@@ -136,12 +134,13 @@ class Drive:
         finally:
             await self._stop()
 
-    async def take_over(self, *, previous: bool, takeovers: int) -> None:
-        """Go on with an execution that was claimed; `previous`: from a dead driver, which is said in the log first."""
+    async def take_over(self, takeover: int | None) -> None:
+        """Go on with an execution that was claimed. `takeover`: how many drivers in a row died without getting further;
+        then the log says that we took over before anything is performed."""
         try:
             inputs: list[Input] = [given.Recovered(now=self.now())]
             inputs += await self._tools.family.ended_children(self.book)
-            await self._turn(inputs, claimed=previous, takeovers=takeovers)
+            await self._turn(inputs, takeover)
         except BaseException:
             await self._stop()
             raise
@@ -165,7 +164,7 @@ class Drive:
             if self._inbox:
                 inputs, self._inbox = self._inbox, []
                 return inputs
-            if self._parked or (self._leaving and not self._attempts):
+            if self._parked or (self._leaving and not self._in_flight):
                 return None
             if self._woken:
                 await self._catch_up()
@@ -174,26 +173,17 @@ class Drive:
             else:
                 await self._stirred()
 
-    async def _turn(self, inputs: Sequence[Input], *, claimed: bool = False, takeovers: int = 0) -> None:
-        """Decide, make it durable, carry it out."""
+    async def _turn(self, inputs: Sequence[Input], takeover: int | None = None) -> None:
+        """Decide, make it durable, carry it out. `takeover`: how often in a row we were not the first to try."""
         while True:
             turn = await self._tools.decider.decide(self.book, inputs, ride=self._ride)
-            self._add_lines(turn)
-            if claimed:
-                turn.events.insert(0, Claimed(driver=self._tools.worker.text, epoch=self.lease.epoch, at=self.now()))
-            if not turn.events:
+            if not turn.events and takeover is None:
                 break
-            unit = self._unit(turn)
-            if claimed:
-                unit.add(TAKEN_OVER, self.book.id, takeovers, self.book.next_seq)
-            await self._tools.decider.compose(unit, self.book, turn)
-            if self._will_wait(turn):
-                unit.add(PARK, *self._parking())
-            written = await self._write(unit)
+            written = await self._write(await self._composed(turn, takeover))
             if written.committed:
                 self.book.next_seq += 1
-                self._tools.tidings.appended(self.book.id)
                 self._parked = written.parked
+                self._tools.tidings.appended(self.book.id)
                 self._tools.family.tell(written, turn.commands)
                 break
             await self._read_again(inputs)
@@ -201,11 +191,21 @@ class Drive:
         if not self._parked:
             self._carry_out(turn.commands)
 
-    def _add_lines(self, turn: Turn) -> None:
-        """What actions wrote into their logs goes with the row that says how they ended."""
-        if turn.events:
-            turn.events[:0] = self._lines
-            self._lines = []
+    async def _composed(self, turn: Turn, takeover: int | None) -> Unit:
+        """The row of a turn: that we took over, what actions wrote into their logs, what was decided."""
+        turn.events[:0] = self._in_flight.take_lines()
+        if takeover is not None:
+            turn.events.insert(0, Claimed(driver=self._tools.worker.text, epoch=self.lease.epoch, at=self.now()))
+        unit = self._unit(turn)
+        if takeover is not None:
+            unit.add(TAKEN_OVER, self.book.id, takeover, self.book.next_seq)
+        await self._tools.decider.compose(unit, self.book, turn)
+        if self._will_wait(turn):
+            unit.add(PARK, *self._parking())
+        return unit
+
+    def _ride(self, command: Perform) -> Input | None:
+        return self._in_flight.ride(self.book, command)
 
     def _unit(self, turn: Turn) -> Unit:
         book = self.book
@@ -271,10 +271,10 @@ class Drive:
             key = (command.node, command.run, command.item)
             if key in ended:
                 continue
-            if isinstance(command, Perform) and key not in self._attempts:
+            if isinstance(command, Perform) and key not in self._in_flight:
                 self._perform(command)
             elif isinstance(command, InterruptAttempt):
-                self._interrupt(command)
+                self._in_flight.interrupt(command)
 
     # ---- carrying out -----------------------------------------------------------------------------------------------
 
@@ -287,63 +287,28 @@ class Drive:
             elif isinstance(command, ClearTimer):
                 self._timers.clear(command.id)
             elif isinstance(command, InterruptAttempt):
-                self._interrupt(command)
+                self._in_flight.interrupt(command)
             elif isinstance(command, CancelChild | PauseChild | ResumeChild):
                 self._tools.tasks.create_task(self._tools.family.pass_on(self.book, command))
-
-    def _ride(self, command: Perform) -> Input | None:
-        """Perform at once what has no effect: its result is part of the same row."""
-        if not self._tools.attempts.ends_at_once(command):
-            return None
-        attempt = self._tools.attempts.begin(self.book, command)
-        assert attempt.outcome is not None
-        self._keep_lines(attempt)
-        return self._tools.attempts.ended(self.book, command, attempt.outcome)
 
     def _perform(self, command: Perform) -> None:
         if command.effect is Effect.IRREVERSIBLE and not self._tools.worker.is_fresh:
             raise LeaseLost(self.book.id)
-        attempt = self._tools.attempts.begin(self.book, command)
-        if attempt.outcome is not None:
-            self._keep_lines(attempt)
-            self._inbox.append(self._tools.attempts.ended(self.book, command, attempt.outcome))
-        else:
-            key = (command.node, command.run, command.item)
-            self._attempts[key] = self._tools.tasks.create_task(self._attend(key, attempt))
+        self._in_flight.perform(self.book, command)
 
-    async def _attend(self, key: Key, attempt: Attempt) -> None:
-        """Wait for an attempt. One that is cancelled because we leave says nothing: it will be made again."""
-        try:
-            self._inbox.append(await self._tools.attempts.finish(self.book, attempt))
-            self._keep_lines(attempt)
-        except asyncio.CancelledError:
-            if not self._leaving:
-                self._inbox.append(self._tools.attempts.cancelled(key, attempt.command.attempt))
-        finally:
-            self._attempts.pop(key, None)
-            self._stir()
-
-    def _keep_lines(self, attempt: Attempt) -> None:
-        if attempt.call.logs:
-            self._lines.append(self._tools.attempts.lines(attempt, self.now()))
-
-    def _interrupt(self, command: InterruptAttempt) -> None:
-        key = (command.node, command.run, command.item)
-        task = self._attempts.get(key)
-        if task is not None:
-            task.cancel()
-        else:
-            self._inbox.append(self._tools.attempts.cancelled(key, command.attempt))
+    def _happened(self, news: Input) -> None:
+        self._inbox.append(news)
+        self._stir()
 
     # ---- waiting ----------------------------------------------------------------------------------------------------
 
     def _is_idle(self) -> bool:
         """Whether nothing will happen here for a while."""
-        return not self._attempts and not self._is_soon()
+        return not self._in_flight and not self._is_soon()
 
     def _will_wait(self, turn: Turn) -> bool:
         """Whether nothing will happen once this turn is written: then it is also let go, in the same transaction."""
-        busy = self._attempts or self._inbox or self._woken or turn.later or self.book.state.ended
+        busy = self._in_flight or self._inbox or self._woken or turn.later or self.book.state.ended
         quiet = all(isinstance(command, WAITING) for command in turn.commands)
         return quiet and not busy and not self._is_soon()
 
@@ -381,16 +346,14 @@ class Drive:
 
     def _out_of_time(self) -> None:
         """Running took too long; waiting for people and timers does not count, because then nobody drives."""
-        self._inbox.append(given.LimitPassed(now=self.now(), limit=LIMIT_NAMES["workflow_timeout_s"]))
-        self._stir()
+        self._happened(given.LimitPassed(now=self.now(), limit=LIMIT_NAMES["workflow_timeout_s"]))
 
     def _stir(self) -> None:
         if self._signal is not None and not self._signal.done():
             self._signal.set_result(None)
 
     def _timer_due(self, timer: str) -> None:
-        self._inbox.append(given.TimerFired(now=self.now(), id=timer))
-        self._stir()
+        self._happened(given.TimerFired(now=self.now(), id=timer))
 
     def now(self) -> datetime:
         """Never before what was written last."""
@@ -402,9 +365,5 @@ class Drive:
         self._leaving = True
         self._deadline.cancel()
         self._timers.stop()
-        tasks: list[asyncio.Task[Any]] = list(self._attempts.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5.0)
+        await self._in_flight.stop()
         self.book.spent_s += asyncio.get_running_loop().time() - self._began

@@ -17,6 +17,10 @@ class ExpressionWorker(Protocol):
         """The value or the error of each request, by its id."""
         ...
 
+    async def stop(self) -> None:
+        """End the processes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvaluator:

@@ -34,7 +34,6 @@ from services.execution.dispatch.embedded import Dispatcher
 from services.execution.journal import Journal
 from services.execution.library import Library
 from services.execution.starting import Order, Started, Starter
-from services.execution.storable import refuse_inexact
 from services.execution.view import Show
 from services.execution.waiting import Waiters
 from services.idempotency import Idempotency, Wanted
@@ -101,7 +100,6 @@ class Lifecycle:
             return await self._again(known, wait=wait)
         caller = Caller(actor=by, community_id=request.community_id)
         pinned = await self.library.versions.load_for_execution(request.identifier, caller)
-        refuse_inexact(request.variables)
         order = Order(
             pinned=pinned,
             parameters=request.variables,

@@ -13,7 +13,6 @@ from services.engine.rerun import From, Plan, Refused
 from services.errors import BadRequest, WorkflowNotFound
 from services.execution.lifecycle import Accepted, Lifecycle, StartRequest
 from services.execution.starting import Order
-from services.execution.storable import refuse_inexact
 from services.idempotency import Wanted
 from services.registry.caller import Caller
 from services.registry.versions import PinnedWorkflow
@@ -61,7 +60,6 @@ class Rerun:
         planned = pure.plan(book.state, pinned.graph, [From(node=name) for name in request.start])
         if isinstance(planned, Refused):
             raise BadRequest(planned.reason)
-        refuse_inexact(request.variables)
         return Planned(planned, pinned, {**book.state.parameters, **request.variables})
 
     async def start(self, request: RerunRequest, *, by: Actor) -> Accepted:

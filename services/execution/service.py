@@ -20,6 +20,7 @@ from services.actions.http import HttpRunner
 from services.actions.runners import Perform, RunnerOf, Runners
 from services.actions.secrets import Secrets
 from services.engine.graph import Limits
+from services.errors import Unavailable
 from services.execution.attempts import Attempts
 from services.execution.book import Book
 from services.execution.controls import Controls
@@ -93,10 +94,10 @@ class Execution:
         )
         self.family.controls = self.controls
         self.worker = Worker(needs.db, version=needs.version, engine_version=ENGINE_VERSION)
-        self.dispatcher: Dispatcher
-        self.lifecycle: Lifecycle
+        self._dispatcher: Dispatcher | None = None
+        self._lifecycle: Lifecycle | None = None
+        self._rerun: Rerun | None = None
         self.streams = Streams(journal=self.journal, library=self.library, tidings=self.tidings)
-        self.rerun: Rerun
         self._lock = FileLock(needs.lock) if needs.lock is not None else None
         self._serving: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
@@ -115,20 +116,20 @@ class Execution:
     async def _serve(self, ready: asyncio.Future[None]) -> None:
         """The owner of every task that drives."""
         async with asyncio.TaskGroup() as tasks:
-            self._assemble(tasks)
+            dispatcher = self._assemble(tasks)
             background = [
                 tasks.create_task(self.worker.beat_for_ever()),
-                tasks.create_task(self.dispatcher.sweep_for_ever()),
+                tasks.create_task(dispatcher.sweep_for_ever()),
             ]
             ready.set_result(None)
             await self._leaving.wait()
             self.tidings.release()
-            await self.dispatcher.drain()
+            await dispatcher.drain()
             self.waiters.release()
             for task in background:
                 task.cancel()
 
-    def _assemble(self, tasks: asyncio.TaskGroup) -> None:
+    def _assemble(self, tasks: asyncio.TaskGroup) -> Dispatcher:
         needs = self.needs
         tools = Tools(
             journal=self.journal,
@@ -140,9 +141,9 @@ class Execution:
             tasks=tasks,
             now=needs.now,
         )
-        self.dispatcher = Dispatcher(tools, self.waiters, needs.rules, needs.on_end)
-        self.family.herald = self.dispatcher
-        self.lifecycle = Lifecycle(
+        dispatcher = Dispatcher(tools, self.waiters, needs.rules, needs.on_end)
+        self.family.herald = self._dispatcher = dispatcher
+        self._lifecycle = Lifecycle(
             library=self.library,
             journal=self.journal,
             starter=self.starter,
@@ -151,10 +152,30 @@ class Execution:
             idempotency=needs.idempotency,
             audit=needs.audit,
             waiters=self.waiters,
-            dispatcher=self.dispatcher,
+            dispatcher=dispatcher,
             now=needs.now,
         )
-        self.rerun = Rerun(self.lifecycle)
+        self._rerun = Rerun(self._lifecycle)
+        return dispatcher
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Starting, reading and steering. Raises Unavailable until the database is there."""
+        if self._lifecycle is None:
+            raise Unavailable("The server is not connected to its database yet")
+        return self._lifecycle
+
+    @property
+    def rerun(self) -> Rerun:
+        """Running again. Raises Unavailable until the database is there."""
+        if self._rerun is None:
+            raise Unavailable("The server is not connected to its database yet")
+        return self._rerun
+
+    @property
+    def driving(self) -> int:
+        """How many executions this process drives now."""
+        return 0 if self._dispatcher is None else self._dispatcher.driving
 
     @property
     def is_alive(self) -> bool:
@@ -166,7 +187,8 @@ class Execution:
         if self._serving is not None:
             self._leaving.set()
             await self._serving
-        await self.worker.leave()
+            await self.worker.leave()
         await self.http.close()
+        await self.needs.expressions.stop()
         if self._lock is not None:
             self._lock.release()

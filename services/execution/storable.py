@@ -15,8 +15,6 @@ from typing import Any
 
 import orjson
 
-from services.errors import Invalid
-
 MAX_DEPTH = 60
 STORABLE = 1 << 63
 UNSTORABLE_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -118,34 +116,3 @@ def _host(value: Any) -> Any:
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else str(value)
     return UNSTORABLE_TEXT.sub("\ufffd", str.__str__(text))
-
-
-LARGEST_EXACT = 2**53
-
-
-def refuse_inexact(value: Any) -> None:
-    """Refuse integers that many JSON readers would round; raises Invalid with every place below `variables`."""
-    errors = [
-        {
-            "loc": ["variables", *place],
-            "message": "an integer beyond 2^53: send it as text",
-            "type": "integer_too_large",
-        }
-        for place in _inexact(value)
-    ]
-    if errors:
-        raise Invalid("Integers beyond 2^53 are not exact in JSON", errors=errors)
-
-
-def _inexact(value: Any) -> list[list[Any]]:
-    found: list[list[Any]] = []
-    todo: list[tuple[Any, list[Any]]] = [(value, [])]
-    while todo:
-        item, place = todo.pop()
-        if isinstance(item, Mapping):
-            todo.extend((child, [*place, key]) for key, child in item.items())
-        elif isinstance(item, list):
-            todo.extend((child, [*place, index]) for index, child in enumerate(item))
-        elif type(item) is int and not -LARGEST_EXACT <= item <= LARGEST_EXACT:
-            found.append(place)
-    return found

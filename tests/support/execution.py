@@ -123,7 +123,6 @@ async def world(db: AsyncDAL, *, lock: Path | None = None, **more: Any) -> Async
         yield made
     finally:
         await made.execution.stop()
-        await made.execution.needs.expressions.stop()
 
 
 def build(db: AsyncDAL, *, lock: Path | None = None, **more: Any) -> World:

@@ -204,7 +204,7 @@ class Dispatcher:
         if tries >= MOST_TAKEOVERS:
             await quarantine(drive)
         else:
-            await drive.take_over(previous=claim.previous is not None, takeovers=tries)
+            await drive.take_over(None if claim.previous is None else tries)
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 

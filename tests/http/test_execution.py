@@ -1,0 +1,337 @@
+"""The execution API as the user document describes it, on both databases."""
+
+import asyncio
+import json
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("app")
+
+HELLO = {
+    "tasks": [
+        {"name": "greet", "action": "core.echo", "input": {"message": "Hello {{ parameters.user_name }}"}},
+        {"name": "note", "action": "core.log", "input": {"message": "{{ task.greet.result.message }}"}},
+    ],
+    "output": {"said": "{{ task.greet.result.message }}"},
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"user_name": {"type": "string"}, "times": {"type": "integer", "default": 2}},
+    "required": ["user_name"],
+}
+SLOW = {"tasks": [{"name": "nap", "action": "core.sleep", "input": {"seconds": 600}}]}
+BAD = {"tasks": [{"name": "x", "action": "core.fail", "input": {"message": "no luck"}}]}
+
+
+@pytest.fixture
+def register(client, admin):
+    async def make(definition, name="hello", **more):
+        body = {"ref": f"default.{name}", "pack_ref": "default", "label": name, "version": "1.0.0"}
+        answer = await client.post("/api/v1/workflows", json={**body, "definition": definition, **more}, headers=admin)
+        assert answer.status_code == 201, await answer.get_data(as_text=True)
+        return (await answer.json)["data"]
+
+    return make
+
+
+@pytest.fixture
+def execute(client, admin):
+    async def run(name="hello", wait="10", headers=None, **sent):
+        query = {"wait": wait} if wait else {}
+        answer = await client.post(
+            f"/api/v1/workflows/default.{name}/execute", json=sent, query_string=query, headers=headers or admin
+        )
+        return answer.status_code, await answer.json, answer.headers
+
+    return run
+
+
+async def test_execute_answers_202_with_a_location(register, execute):
+    workflow = await register(HELLO)
+
+    status, body, headers = await execute(wait=None, variables={"user_name": "john"})
+
+    assert (status, body["success"], body["message"]) == (202, True, "Workflow execution started")
+    data = body["data"]
+    assert data.keys() == {
+        "execution_id",
+        "workflow_id",
+        "workflow_version",
+        "status",
+        "start_time",
+        "execution_path",
+    }
+    assert (data["workflow_id"], data["workflow_version"], data["status"]) == (workflow["id"], "1.0.0", "running")
+    assert headers["Location"] == f"/api/v1/workflows/executions/{data['execution_id']}"
+
+
+async def test_execute_with_wait_answers_with_the_result(register, execute):
+    await register(HELLO)
+
+    status, body, _ = await execute(variables={"user_name": "john"})
+
+    assert (status, body["data"]["status"]) == (200, "completed")
+    assert body["data"]["final_output"] == {"said": "Hello john"}
+    assert body["data"]["execution_path"] == ["greet", "note"]
+
+
+async def test_a_run_that_fails_is_no_http_error(register, execute):
+    await register(BAD)
+
+    status, body, _ = await execute()
+
+    assert (status, body["data"]["status"], body["data"]["error_node_id"]) == (200, "failed", "x")
+    assert "no luck" in body["data"]["error_message"]
+
+
+async def test_every_violation_of_the_schema_is_named(register, execute):
+    await register(HELLO, param_schema=SCHEMA)
+
+    status, body, _ = await execute(variables={"times": "many"})
+
+    assert (status, body["error_code"]) == (400, "VALIDATION_ERROR")
+    assert sorted(error["loc"] for error in body["details"]["errors"]) == [["variables"], ["variables", "times"]]
+
+
+async def test_defaults_of_the_schema_are_filled_in(register, execute, client, admin):
+    await register(HELLO, param_schema=SCHEMA)
+    _, _, headers = await execute(variables={"user_name": "john", "more": 1})
+
+    shown = await (await client.get(headers["Location"], headers=admin)).json
+
+    assert shown["data"]["variables"] == {"user_name": "john", "times": 2, "more": 1}
+
+
+async def test_an_integer_json_cannot_carry_exactly_is_refused(register, execute):
+    await register(HELLO)
+
+    status, body, _ = await execute(variables={"user_name": 2**53 + 1})
+
+    assert (status, body["details"]["errors"][0]["loc"]) == (400, ["body", "variables", "user_name"])
+
+
+async def test_a_disabled_workflow_is_a_conflict(register, execute):
+    await register(HELLO, enabled=False)
+
+    status, body, _ = await execute(variables={"user_name": "john"})
+
+    assert (status, body["error_code"]) == (409, "WORKFLOW_DISABLED")
+
+
+async def test_an_unknown_action_is_an_execution_error(register, execute):
+    await register({"tasks": [{"name": "x", "action": "nobody.knows"}]})
+
+    status, body, _ = await execute()
+
+    assert (status, body["error_code"]) == (400, "EXECUTION_ERROR")
+    assert "nobody.knows" in body["message"]
+
+
+async def test_an_unknown_workflow_is_not_found(execute):
+    status, body, _ = await execute("nothing")
+
+    assert (status, body["error_code"]) == (404, "WORKFLOW_NOT_FOUND")
+
+
+async def test_who_may_not_execute_is_refused(register, execute, alice):
+    await register(HELLO)
+
+    status, body, _ = await execute(headers=alice, variables={"user_name": "x"})
+
+    assert (status, body["error_code"]) == (404, "WORKFLOW_NOT_FOUND")
+
+
+async def test_the_same_key_and_body_start_one_execution(register, execute, admin):
+    await register(HELLO)
+    headers = {**admin, "Idempotency-Key": "once"}
+    _, first, _ = await execute(headers=headers, variables={"user_name": "john"})
+
+    status, second, answered = await execute(headers=headers, variables={"user_name": "john"})
+
+    assert (status, answered["Idempotency-Replayed"]) == (200, "true")
+    assert second["data"]["execution_id"] == first["data"]["execution_id"]
+    assert second["data"]["final_output"] == first["data"]["final_output"]
+
+
+async def test_the_same_key_with_another_body_is_refused(register, execute, admin):
+    await register(HELLO)
+    headers = {**admin, "Idempotency-Key": "once"}
+    await execute(headers=headers, variables={"user_name": "john"})
+
+    status, body, _ = await execute(headers=headers, variables={"user_name": "jane"})
+
+    assert (status, body["error_code"]) == (422, "IDEMPOTENCY_MISMATCH")
+
+
+async def test_an_execution_shows_what_every_node_did(register, execute, client, admin):
+    await register(HELLO)
+    _, body, headers = await execute(variables={"user_name": "john"}, metadata={"from": "test"})
+
+    answer = await client.get(headers["Location"], query_string={"include_metrics": "true"}, headers=admin)
+
+    data = (await answer.json)["data"]
+    assert data["execution_path"] == ["greet", "note"]
+    greet, note = data["node_states"]["greet"], data["node_states"]["note"]
+    assert (greet["status"], greet["input_data"]) == ("completed", {"message": "Hello john"})
+    assert note["logs"][0]["message"] == "Hello john"
+    assert data["metadata"] == {"from": "test"}
+    assert data["metrics"]["nodes_executed"] == 2
+    assert data["execution_id"] == body["data"]["execution_id"]
+
+
+async def test_inputs_outputs_and_logs_can_be_left_out(register, execute, client, admin):
+    await register(HELLO)
+    _, _, headers = await execute(variables={"user_name": "john"})
+
+    answer = await client.get(
+        headers["Location"], query_string={"include_io": "false", "include_logs": "false"}, headers=admin
+    )
+
+    data = (await answer.json)["data"]
+    note = data["node_states"]["note"]
+    assert (data["variables"], data["final_output"], note["input_data"], note["logs"]) == (None, None, None, [])
+
+
+async def test_somebody_elses_execution_is_not_found(register, execute, client, alice):
+    await register(HELLO)
+    _, _, headers = await execute(variables={"user_name": "john"})
+
+    answer = await client.get(headers["Location"], headers=alice)
+
+    assert (answer.status_code, (await answer.json)["error_code"]) == (404, "EXECUTION_NOT_FOUND")
+
+
+async def test_cancel_wins_and_cannot_be_repeated_after_the_end(register, execute, client, admin):
+    await register(SLOW)
+    _, body, headers = await execute(wait=None)
+
+    cancelled = await client.post(f"{headers['Location']}/cancel", headers=admin)
+    again = await client.post(f"{headers['Location']}/cancel", headers=admin)
+
+    data = (await cancelled.json)["data"]
+    assert (cancelled.status_code, data["status"]) == (200, "cancelled")
+    assert data.keys() == {"execution_id", "status", "cancelled_at"}
+    assert again.status_code == 400
+    assert body["data"]["execution_id"] == data["execution_id"]
+
+
+async def test_a_waiting_execution_says_what_it_waits_for(register, execute, client, admin):
+    await register(SLOW)
+    _, _, headers = await execute(wait=None)
+
+    shown = (await (await client.get(headers["Location"], headers=admin)).json)["data"]
+    why = (await (await client.get(f"{headers['Location']}/explain", headers=admin)).json)["data"]
+
+    assert (shown["status"], shown["waiting_for"][0]["node_id"]) == ("running", "nap")
+    assert "nap waits for a time" in why["explanation"]
+
+
+async def test_pause_and_resume(register, execute, client, admin):
+    await register(SLOW)
+    _, _, headers = await execute(wait=None)
+
+    paused = await client.post(f"{headers['Location']}/pause", headers=admin)
+    twice = await client.post(f"{headers['Location']}/pause", headers=admin)
+    resumed = await client.post(f"{headers['Location']}/resume", headers=admin)
+
+    assert [a.status_code for a in (paused, twice, resumed)] == [200, 400, 200]
+
+
+async def test_the_list_pages_filters_and_continues(register, execute, client, admin):
+    await register(HELLO)
+    for _ in range(5):
+        await execute(variables={"user_name": "john"})
+
+    first = await client.get(
+        "/api/v1/workflows/default.hello/executions", query_string={"per_page": 2, "status": "completed"}, headers=admin
+    )
+    page = await first.json
+    pagination = page["meta"]["pagination"]
+    rest = await client.get(
+        "/api/v1/workflows/default.hello/executions",
+        query_string={"per_page": 3, "status": "completed", "cursor": pagination["next_cursor"]},
+        headers=admin,
+    )
+
+    assert (pagination["total"], pagination["total_pages"], pagination["has_next"]) == (5, 3, True)
+    assert page["data"][0].keys() >= {"execution_id", "status", "nodes_executed", "error", "success"}
+    ids = [item["execution_id"] for item in page["data"] + (await rest.json)["data"]]
+    assert len(set(ids)) == 5
+    assert ids == sorted(ids, reverse=True)
+
+
+@pytest.mark.parametrize("sort_by", ["start_time", "status", "execution_time"])
+async def test_every_sort_order_can_be_continued(register, execute, client, admin, sort_by):
+    await register(HELLO)
+    for _ in range(3):
+        await execute(variables={"user_name": "john"})
+    seen, cursor = [], None
+    for _ in range(3):
+        query = {"per_page": 1, "sort_by": sort_by, "sort_order": "asc", **({"cursor": cursor} if cursor else {})}
+        page = await (
+            await client.get("/api/v1/workflows/default.hello/executions", query_string=query, headers=admin)
+        ).json
+        seen += [item["execution_id"] for item in page["data"]]
+        cursor = page["meta"]["pagination"]["next_cursor"]
+
+    assert len(set(seen)) == 3
+
+
+async def test_the_event_log_has_no_gap(register, execute, client, admin):
+    await register(HELLO)
+    _, _, headers = await execute(variables={"user_name": "john"})
+
+    body = await (await client.get(f"{headers['Location']}/events", headers=admin)).json
+    behind = await (await client.get(f"{headers['Location']}/events", query_string={"after": 0}, headers=admin)).json
+
+    rows = body["data"]["events"]
+    assert [row["seq"] for row in rows] == list(range(len(rows)))
+    assert rows[0]["events"][0]["e"] == "started"
+    assert rows[-1]["events"][-1]["e"] == "finished"
+    assert behind["data"]["events"] == rows[1:]
+
+
+async def test_the_live_stream_ends_with_the_execution_and_can_be_continued(register, execute, client, admin):
+    await register(HELLO)
+    _, _, headers = await execute(variables={"user_name": "john"})
+    accept = {**admin, "Accept": "text/event-stream"}
+
+    whole = await (await client.get(f"{headers['Location']}/events", headers=accept)).get_data(as_text=True)
+    rest = await (await client.get(f"{headers['Location']}/events", headers={**accept, "Last-Event-ID": "0"})).get_data(
+        as_text=True
+    )
+
+    blocks = whole.strip().split("\n\n")
+    assert blocks[0].startswith("id: 0\nevent: append\ndata: ")
+    assert blocks[-1] == "event: end\ndata: {}"
+    assert rest == "\n\n".join(blocks[1:]) + "\n\n"
+    assert json.loads(blocks[0].split("data: ", 1)[1])["seq"] == 0
+
+
+async def test_a_rerun_reuses_what_succeeded(register, execute, client, admin):
+    await register(
+        {
+            "tasks": [
+                {"name": "one", "action": "core.echo", "input": {"message": "kept"}},
+                {"name": "two", "action": "core.http", "input": {"url": "http://127.0.0.1:1/"}},
+            ]
+        }
+    )
+    _, body, headers = await execute()
+
+    planned = await client.post(f"{headers['Location']}/rerun", json={"plan_only": True}, headers=admin)
+    again = await client.post(f"{headers['Location']}/rerun", json={"from": ["two"]}, headers=admin)
+
+    plan = (await planned.json)["data"]
+    assert [line["node"] for line in plan["reused"]] == ["one"]
+    assert [(line["node"], line["effect"]) for line in plan["effects"]] == [("two", "write")]
+    assert again.status_code == 202
+    location = again.headers["Location"]
+    assert location != headers["Location"]
+    for _ in range(500):
+        shown = (await (await client.get(location, headers=admin)).json)["data"]
+        if shown["end_time"] is not None:
+            break
+        await asyncio.sleep(0.01)
+    assert (shown["rerun_of"], shown["status"]) == (body["data"]["execution_id"], "failed")
+    assert shown["node_states"]["one"]["metadata"]["reused"] is True
