@@ -26,6 +26,7 @@ import asyncpg
 
 from bench.report import Figure, report
 from models.dal import AsyncDAL, Field, Options
+from models.records import uuid7
 from tests.support.postgres_cluster import PostgresCluster
 
 RUNS = 3
@@ -124,7 +125,7 @@ async def raw_asyncpg(dsn: str) -> AsyncIterator[Contestant]:
     )
     async with pool:
         yield {
-            "insert": lambda _: pool.execute(insert, *columns(uuid.uuid4()).values()),
+            "insert": lambda _: pool.execute(insert, *columns(uuid7()).values()),
             "key": lambda n: pool.fetchrow(one, KEYS[n % ROWS]),
             "page": lambda n: pool.fetch(page, n % 100, 20),
         }
@@ -144,7 +145,7 @@ async def compiled(dsn: str) -> AsyncIterator[Contestant]:
         one = db.compiled(w.__call__)
         page = db.compiled(lambda n, limit: db(w.n == n).select(orderby=~w.created | ~w.id, limit=limit))
         yield {
-            "insert": lambda _: put(*columns(uuid.uuid4()).values()),
+            "insert": lambda _: put(*columns(uuid7()).values()),
             "key": lambda n: one(KEYS[n % ROWS]),
             "page": lambda n: page(n % 100, 20),
         }
@@ -156,7 +157,7 @@ async def expressions(dsn: str) -> AsyncIterator[Contestant]:
     async with declare(AsyncDAL(dsn, Options(pool_size=POOL))) as db:
         w = db.work
         yield {
-            "insert": lambda _: w.insert(**columns(uuid.uuid4())),
+            "insert": lambda _: w.insert(**columns(uuid7())),
             "key": lambda n: w(KEYS[n % ROWS]),
             "page": lambda n: db(w.n == n % 100).select(orderby=~w.created | ~w.id, limit=20),
         }
@@ -176,7 +177,7 @@ class PlainDatabases(threading.local):
         self.db.define_table("work", *itertools.starmap(PlainField, types.items()), primarykey=["id"])
 
     def insert(self, _: int) -> None:
-        values = columns(uuid.uuid4())
+        values = columns(uuid7())
         values.pop("tags")  # it has no type for text[]
         self.db.work.insert(**{**values, "id": str(values["id"]), "created": T0.replace(tzinfo=None)})
         self.db.commit()
@@ -266,7 +267,7 @@ async def on_sqlite(folder: Path) -> bool:
                 created=created, version=version,
             )
         )  # fmt: skip
-        databases[name] = (db, {"insert": lambda _, put=put: put(*columns(uuid.uuid4()).values())})
+        databases[name] = (db, {"insert": lambda _, put=put: put(*columns(uuid7()).values())})
     rates = await in_turns({name: operations for name, (_, operations) in databases.items()}, "insert", 64)
     for db, _ in databases.values():
         await db.close()
