@@ -12,7 +12,7 @@ from typing import Any
 from pydal.objects import Query
 
 from models.dal.backend import Lane, OnFatal
-from models.dal.call import Call, Row, Statement, WatchedCall
+from models.dal.call import Call, Op, Row, Statement, WatchedCall
 from models.dal.compiler import Changing, Compiler, Selecting
 from models.dal.options import Options
 from models.dal.postgres import Postgres
@@ -21,6 +21,8 @@ from models.dal.sqlite import Sqlite
 from models.dal.tables import AsyncTable, Schema, Selection, checked
 from models.dal.transaction import enter, handle_of, leave
 from models.dal.url import PostgresUrl, parse_url
+
+PING: Op = ("SELECT 1", (), None, "rows")
 
 
 class AsyncDAL:
@@ -103,6 +105,25 @@ class AsyncDAL:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def ping(self, *, within_s: float = 2.0) -> None:
+        """Raise Unavailable unless the database can be read and written now."""
+        await self._backend.run([PING], write=True, deadline_s=within_s)
+
+    async def reclaim(self, pages: int = 1000) -> int:
+        """Give up to so many free pages of a SQLite file back to the disk; how many it were. PostgreSQL does it alone."""
+        if self.engine == "postgres":
+            return 0
+        free = int(await self.sql("SELECT freelist_count FROM pragma_freelist_count").scalar())
+        # one page each: sqlite3 steps a pragma without columns only once
+        await self.batch(*[self.sql("PRAGMA incremental_vacuum(1)") for _ in range(min(pages, free))])
+        return min(pages, free)
+
+    async def backup(self, path: Path) -> None:
+        """Copy the SQLite database, as of one moment, into a new file. Raises TypeError on PostgreSQL: use pg_dump."""
+        if not isinstance(self._backend, Sqlite):
+            raise TypeError("a PostgreSQL database is backed up by pg_dump")
+        await self._backend.backup(path)
 
     # ------------------------------------------------------------ statements
 

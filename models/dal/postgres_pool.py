@@ -17,9 +17,10 @@ import orjson
 from models.dal.codecs import dump_json
 from models.dal.errors import Unavailable
 from models.dal.options import Options
-from models.dal.postgres_errors import translate
+from models.dal.postgres_errors import DRIVER_ERRORS, translate
 
 Connection = Any  # asyncpg.Connection, untyped
+SETTLE_S = 1.0  # a cancelled statement has this long to stop before its connection is dropped
 GRACE_S = 5.0  # the server stops a statement first; we stop waiting this much later
 
 
@@ -29,6 +30,7 @@ def _settings(options: Options) -> dict[str, str]:
         settings |= {
             "statement_timeout": str(int(options.statement_timeout_s * 1000)),
             "idle_in_transaction_session_timeout": "60000",
+            "client_connection_check_interval": "1000",  # ms: a dropped connection ends its statement
             "jit": "off",  # compiling costs more than any of our queries
         }
     return settings
@@ -54,16 +56,24 @@ async def connect(dsn: str, options: Options) -> Connection:
                 max_cached_statement_lifetime=0,
                 server_settings=_settings(options),
             )
-            await connection.set_type_codec("json", encoder=dump_json, decoder=orjson.loads, schema="pg_catalog")
-            await connection.set_type_codec(
-                "jsonb", encoder=_jsonb, decoder=_from_jsonb, schema="pg_catalog", format="binary"
-            )
-            return connection
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return await _with_codecs(connection)
+    except DRIVER_ERRORS as error:
         ours = translate(error)
         if type(ours) is Unavailable:
             raise ours from error
         raise Unavailable(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+
+
+async def _with_codecs(connection: Connection) -> Connection:
+    try:
+        await connection.set_type_codec("json", encoder=dump_json, decoder=orjson.loads, schema="pg_catalog")
+        await connection.set_type_codec(
+            "jsonb", encoder=_jsonb, decoder=_from_jsonb, schema="pg_catalog", format="binary"
+        )
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 class Pool:
@@ -158,9 +168,9 @@ class Pool:
     async def _settle(self, connection: Connection) -> None:
         """asyncpg has asked the server to cancel; wait for that, or drop the connection."""
         try:
-            async with asyncio.timeout(GRACE_S):
-                await connection.execute("")
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with asyncio.timeout(SETTLE_S):
+                await connection.execute("SELECT 1")
+        except DRIVER_ERRORS:
             connection.terminate()
         finally:
             self.release(connection)
@@ -176,7 +186,7 @@ class Pool:
             await asyncio.wait(self._settling, timeout=GRACE_S)
         idle, self._idle = self._idle, []
         for connection in idle:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*DRIVER_ERRORS):
                 await connection.close(timeout=GRACE_S)
         for connection in list(self._out):
             connection.terminate()

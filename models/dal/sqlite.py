@@ -16,7 +16,7 @@ from models.dal.errors import ReadOnly, Unavailable
 from models.dal.migrate import read_migrations
 from models.dal.migrate_sqlite import apply
 from models.dal.options import Options
-from models.dal.sqlite_connection import connect
+from models.dal.sqlite_connection import connect, copy_database
 from models.dal.sqlite_lane import Inbox, Job, Lane, Stop
 from models.dal.sqlite_writer import End, Group, GroupFunction, Held, Member, Writer
 from models.dal.url import SqliteUrl
@@ -168,7 +168,11 @@ class Sqlite:
                     self._on_fatal(TimeoutError("the SQLite writer does not answer"))
         self._watch = self._loop.call_later(WATCH_S, self._look) if waiting else None
 
-    # ------------------------------------------------------------ schema
+    # ------------------------------------------------------------ schema and file
+
+    async def backup(self, path: Path) -> None:
+        """Copy the file as of one moment, while others read and write."""
+        await asyncio.to_thread(copy_database, self._url.path, path)
 
     async def migrate(self, folder: Path) -> list[str]:
         """Apply what is missing; the names of what was applied."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from models.dal.options import Options
+from models.dal.sqlite_errors import translate
 
 WRITER_PRAGMAS = (
     "PRAGMA auto_vacuum=INCREMENTAL",  # before the first table, so that retention can give space back
@@ -60,6 +62,17 @@ def connect(
     deadline = Deadline()
     connection.set_progress_handler(deadline.passed, STEPS_BETWEEN_LOOKS)
     return connection, deadline
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Write a compact copy of a database into a new file. Raises FileExistsError when it is there already."""
+    if target.exists():
+        raise FileExistsError(target)
+    try:
+        with closing(sqlite3.connect(f"file:{_escaped(source)}?mode=ro", uri=True)) as connection:
+            connection.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.Error as error:
+        raise translate(error) from error
 
 
 def _escaped(path: Path) -> str:

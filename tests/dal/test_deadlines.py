@@ -119,6 +119,6 @@ async def _outcome(db):
 
 async def _until(databases, url, *, running):
     name = url.rpartition("/")[2]
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND state = 'active'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'PgSleep'"
     while bool(await asyncio.to_thread(databases.server.value, query)) is not running:
         await asyncio.sleep(0)

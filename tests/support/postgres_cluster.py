@@ -81,14 +81,21 @@ class PostgresCluster:
 
     def _usable_binaries(self) -> Path:
         found = _binaries()
-        if self._run([found / "postgres", "--version"]).returncode == 0:
-            return found
-        copied = self._folder / "install"  # the virtual environment is hidden from the other account
-        shutil.copytree(found.parent, copied, symlinks=True)
+        try:
+            if self._run([found / "postgres", "--version"]).returncode == 0:
+                return found
+        except PermissionError:
+            pass
+        # the virtual environment is hidden from the other account: copy the server and, beside it, its libraries
+        installed, package, copied = found.parent, found.parent.parent, self._folder / "install"
+        shutil.copytree(installed, copied / package.name / installed.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copied / libraries.name)
         if self._account:
             for path in (copied, *copied.rglob("*")):
                 os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
-        return copied / "bin"
+        return copied / package.name / installed.name / "bin"
 
     def _launch(self) -> bool:
         settings = [part for setting in SETTINGS for part in ("-c", setting)]
