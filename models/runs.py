@@ -136,17 +136,17 @@ async def page(
     """
     sql = RunSql.of(db)
     indexed = " AND ".join(_indexed(sql, runs) + _after(sql, after)) or "1 = 1"
-    rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
-    inner = (
-        f"SELECT w.id, w.created_at, w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"
-        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(SCANNED)}"
-    )
-    found = (
-        f"SELECT w.id FROM ({inner}) AS w WHERE {rest} ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)}"
-    )
+    rest = " AND ".join(_rest(sql, runs))
+    newest = f"FROM workflow_runs w WHERE {indexed} ORDER BY w.created_at DESC, w.id DESC LIMIT"
+    if rest:
+        # the order of the inner query is that of the outer one: sorting again would read all of it first
+        inner = f"SELECT w.id, w.duration_ms, w.community_id, w.workflow_id {newest} {sql.bind(SCANNED)}"
+        found = f"SELECT w.id FROM ({inner}) AS w WHERE {rest} LIMIT {sql.bind(count)}"
+    else:
+        found = f"SELECT w.id {newest} {sql.bind(count)}"
     text = f"SELECT {SUMMARY} FROM workflow_runs w WHERE w.id IN ({found}) ORDER BY w.created_at DESC, w.id DESC"
     rows = await _summaries(db, text, sql)
-    if len(rows) == count or rest == "1 = 1":
+    if len(rows) == count or not rest:
         return rows, None
     return rows, await _given_up_at(db, runs, after)
 
@@ -158,7 +158,7 @@ async def count(db: Any, runs: RunFilter, *, cap: int) -> int:
     rest = " AND ".join(_rest(sql, runs)) or "1 = 1"
     inner = (
         f"SELECT w.duration_ms, w.community_id, w.workflow_id FROM workflow_runs w WHERE {indexed}"
-        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(SCANNED if rest != '1 = 1' else cap)}"
+        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(cap if rest == '1 = 1' else SCANNED)}"
     )
     text = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({inner}) AS w WHERE {rest} LIMIT {sql.bind(cap)}) AS c"
     return int((await db.sql(text, **sql.values).first())["n"])

@@ -53,7 +53,9 @@ async def test_a_request_wins_over_the_manifest(registry, k8s):
 
 async def test_one_bad_file_does_not_stop_the_others(registry, k8s):
     (k8s / "workflows" / "a_broken.yaml").write_text("tasks: [\n")
-    (k8s / "workflows" / "b_wrong.yaml").write_text("tasks:\n  - {name: start, action: core.noop, next: [{do: gone}]}\n")
+    (k8s / "workflows" / "b_wrong.yaml").write_text(
+        "tasks:\n  - {name: start, action: core.noop, next: [{do: gone}]}\n"
+    )
     (k8s / "actions" / "c_wrong.yaml").write_text("runner: telepathy\n")
 
     report = (await install(registry)).sync
