@@ -35,8 +35,12 @@ def words(question: str, *, most: int = 16) -> list[str]:
 async def search(db: Any, question: Sequence[str], runs: RunFilter, *, every: bool, count: int) -> list[Match]:
     """Runs with every (or, else, any) of the words, the best first."""
     sql = RunSql.of(db)
-    text = _postgres(sql, question, runs, every) if sql.postgres else _sqlite(sql, question, runs, every)
-    rows = await db.sql(f"{text} LIMIT {sql.bind(count)}", into=(db.run_document, db.workflow_runs), **sql.values)
+    best = _postgres(sql, question, runs, every) if sql.postgres else _sqlite(sql, question, runs, every)
+    text = (
+        f"SELECT d.run, b.rank, d.text FROM ({best} LIMIT {sql.bind(count)}) AS b JOIN run_document d ON d.n = b.n"
+        " ORDER BY b.rank DESC, b.n DESC"
+    )
+    rows = await db.sql(text, into=(db.run_document, db.workflow_runs), **sql.values)
     return [Match(id=UUID(str(row["run"])), rank=float(row["rank"]), text=row["text"]) for row in rows]
 
 
@@ -55,25 +59,20 @@ def _sqlite(sql: RunSql, question: Sequence[str], runs: RunFilter, every: bool) 
             f"SELECT h.n, h.rank FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"
             f" JOIN workflow_runs w ON w.id = d.run WHERE {' AND '.join(where)} LIMIT {sql.bind(RANKED)}"
         )
-    return (
-        f"SELECT d.run, -r.rank AS rank, d.text FROM ({ranked}) AS r JOIN run_document d ON d.n = r.n"
-        " ORDER BY r.rank, r.n DESC"
-    )
+    return f"SELECT r.n, -r.rank AS rank FROM ({ranked}) AS r ORDER BY r.rank, r.n DESC"
 
 
 def _postgres(sql: RunSql, question: Sequence[str], runs: RunFilter, every: bool) -> str:
     query = sql.bind((" & " if every else " | ").join(f"'{word}'" for word in question))
     where = conditions(sql, runs)
     tsquery = f"to_tsquery('simple', {query})"
-    newest = f"SELECT t.n, t.words FROM run_text t WHERE t.words @@ {tsquery} ORDER BY t.n DESC LIMIT {{}}"
+    newest = f"SELECT t.n, t.run, t.words FROM run_text t WHERE t.words @@ {tsquery} ORDER BY t.n DESC LIMIT {{}}"
     if not where:
         ranked = newest.format(sql.bind(RANKED))
-    else:
+    else:  # LATERAL with OFFSET 0: one look-up per match, never a join with the whole table
         ranked = (
-            f"SELECT h.n, h.words FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h JOIN run_document d ON d.n = h.n"
-            f" JOIN workflow_runs w ON w.id = d.run WHERE {' AND '.join(where)} ORDER BY h.n DESC LIMIT {sql.bind(RANKED)}"
+            f"SELECT h.n, h.words FROM ({newest.format(sql.bind(LOOKED_AT))}) AS h CROSS JOIN LATERAL"
+            f" (SELECT 1 FROM workflow_runs w WHERE w.id = h.run AND {' AND '.join(where)} OFFSET 0) AS seen"
+            f" ORDER BY h.n DESC LIMIT {sql.bind(RANKED)}"
         )
-    return (
-        f"SELECT d.run, ts_rank(r.words, {tsquery}) AS rank, d.text FROM ({ranked}) AS r JOIN run_document d"
-        " ON d.n = r.n ORDER BY rank DESC, r.n DESC"
-    )
+    return f"SELECT r.n, ts_rank(r.words, {tsquery}) AS rank FROM ({ranked}) AS r ORDER BY rank DESC, r.n DESC"

@@ -17,6 +17,7 @@ CREATE UNIQUE INDEX run_document_run ON run_document (run);
 
 CREATE TABLE run_text (
     n bigint PRIMARY KEY REFERENCES run_document (n) ON DELETE CASCADE,
+    run uuid NOT NULL,
     words tsvector NOT NULL
 );
 
@@ -24,7 +25,7 @@ CREATE INDEX run_text_words ON run_text USING gin (words);
 
 CREATE FUNCTION run_document_words() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO run_text (n, words) VALUES (new.n, to_tsvector('simple', new.text))
+    INSERT INTO run_text (n, run, words) VALUES (new.n, new.run, to_tsvector('simple', new.text))
     ON CONFLICT (n) DO UPDATE SET words = excluded.words;
     RETURN NULL;
 END
