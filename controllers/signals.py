@@ -1,0 +1,162 @@
+"""Probes, signals and watches over HTTP: the short paths earlier services had, and their twins below `/api/v1`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from quart import Blueprint, Response
+
+from controllers import body, envelope, idempotency, pages
+from controllers import signal_views as views
+from controllers.context import actor, services
+from controllers.guards import Permission, requires
+from controllers.openapi import Operation, describe
+from models.signals import SignalFilter
+from services.access.authentication import utc_now
+from services.insight.probes import Question
+from services.insight.watches import WatchWish
+
+blueprint = Blueprint("signals", __name__)
+API = "/api/v1"
+
+
+# ---- probing -----------------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/probe")
+@requires(Permission.SIGNAL_PROBE, public_read=True)
+@describe(Operation(tag="insight", body=views.ProbeBody, answers={200: views.ProbeView}, errors=(400,), bare=True))
+async def probe() -> Response:
+    """Judge the newest value of every series of a query; those over the threshold become signals."""
+    return envelope.bare(await _probe())
+
+
+@blueprint.post(f"{API}/probe")
+@requires(Permission.SIGNAL_PROBE, public_read=True)
+@describe(Operation(tag="insight", body=views.ProbeBody, answers={200: views.ProbeView}, errors=(400,)))
+async def create_probe() -> Response:
+    """Judge the newest value of every series of a query; those over the threshold become signals."""
+    return envelope.ok(await _probe())
+
+
+async def _probe() -> dict[str, Any]:
+    asked = await body.read(views.ProbeBody)
+    return views.probe(await services().probes.probe(actor(), Question(**asked.model_dump()), now=utc_now()))
+
+
+# ---- signals -----------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/signals")
+@requires(Permission.SIGNAL_VIEW, public_read=True)
+@describe(Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,), bare=True))
+async def signals() -> Response:
+    """Signals, newest first."""
+    return envelope.bare(await _signals())
+
+
+@blueprint.get(f"{API}/signals")
+@requires(Permission.SIGNAL_VIEW, public_read=True)
+@describe(Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,)))
+async def list_signals() -> Response:
+    """Signals, newest first."""
+    return envelope.ok(await _signals())
+
+
+async def _signals() -> dict[str, Any]:
+    asked = body.query(views.SignalsQuery)
+    after = pages.read_cursor(asked.cursor, datetime, UUID) if asked.cursor else None
+    wanted = SignalFilter(
+        metric=asked.metric,
+        since=asked.since,
+        until=asked.until,
+        min_score=asked.min_score,
+        workflow_id=await services().signals.workflow(asked.workflow_id) if asked.workflow_id else None,
+    )
+    position = (after[0], after[1]) if after else None
+    rows, total, more = await services().signals.page(actor(), wanted, after=position, count=asked.limit)
+    return views.page(rows, total, more)
+
+
+@blueprint.get(f"{API}/signals/<uuid:signal_id>")
+@requires(Permission.SIGNAL_VIEW)
+@describe(Operation(tag="insight", answers={200: views.SignalDetailView}, errors=(404,)))
+async def get_signal(signal_id: UUID) -> Response:
+    """One signal with the data it was judged on and the runs that overlap it."""
+    return envelope.ok(views.detail(await services().signals.detail(actor(), signal_id)))
+
+
+@blueprint.post(f"{API}/signals/<uuid:signal_id>/feedback")
+@requires(Permission.SIGNAL_JUDGE)
+@describe(
+    Operation(tag="insight", body=views.FeedbackBody, answers={200: views.FeedbackView}, errors=(400, 404))
+)
+async def judge_signal(signal_id: UUID) -> Response:
+    """Say what you think of a signal: `noise` raises the bar of its series, `useful` restores it."""
+    told = await body.read(views.FeedbackBody)
+    bar = await services().signals.judge(actor(), signal_id, verdict=told.verdict, note=told.note, now=utc_now())
+    return envelope.ok({"id": signal_id, "verdict": told.verdict, "bar": bar})
+
+
+# ---- watches -----------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get(f"{API}/watches")
+@requires(Permission.WATCH_VIEW)
+@describe(Operation(tag="insight", query=views.WatchesQuery, answers={200: list[views.WatchView]}, errors=(400,)))
+async def list_watches() -> Response:
+    """Your watches; an administrator's: all."""
+    query = body.query(views.WatchesQuery)
+    at = pages.window(pages.PageQuery(per_page=query.per_page, cursor=query.cursor), UUID)
+    rows, total = await services().watches.list(actor(), after=at.after[0] if at.after else None, count=at.limit + 1)
+    shown = rows[: at.limit]
+    more = (shown[-1].id,) if len(rows) > at.limit else None
+    meta = pages.pagination(at, total=total, shown=shown, next_key=more)
+    return envelope.ok([views.watch(row) for row in shown], meta={"pagination": meta})
+
+
+@blueprint.post(f"{API}/watches")
+@requires(Permission.WATCH_WRITE)
+@describe(
+    Operation(
+        tag="insight",
+        body=views.WatchBody,
+        answers={201: views.WatchView},
+        errors=(400, 404, 422),
+        headers=("Idempotency-Key",),
+    )
+)
+async def create_watch() -> Response:
+    """Let a probe run by itself; one signal per incident, which may start a workflow."""
+    here, raw = services(), await body.raw()
+    told = await body.read(views.WatchBody)
+    wanted = idempotency.wanted(raw)
+    known = await here.idempotency.find(wanted) if wanted else None
+    if known is not None:
+        return idempotency.replayed(_watch(await here.watches.get(actor(), UUID(known))))
+    wish = WatchWish(**told.model_dump())
+    row = await here.watches.create(actor(), wish, now=utc_now(), also=here.idempotency.with_resource(wanted))
+    return _watch(row)
+
+
+def _watch(row: Any) -> Response:
+    return envelope.ok(views.watch(row), status=201, headers={"Location": f"{API}/watches/{row.id}"})
+
+
+@blueprint.get(f"{API}/watches/<uuid:watch_id>")
+@requires(Permission.WATCH_VIEW)
+@describe(Operation(tag="insight", answers={200: views.WatchView}, errors=(404,)))
+async def get_watch(watch_id: UUID) -> Response:
+    """One of your watches, with when it ran last and what went wrong then."""
+    return envelope.ok(views.watch(await services().watches.get(actor(), watch_id)))
+
+
+@blueprint.delete(f"{API}/watches/<uuid:watch_id>")
+@requires(Permission.WATCH_WRITE)
+@describe(Operation(tag="insight", answers={200: None}, errors=(404,)))
+async def remove_watch(watch_id: UUID) -> Response:
+    """End a watch; its signals stay."""
+    await services().watches.remove(actor(), watch_id)
+    return envelope.ok({"id": watch_id}, message="Watch deleted")

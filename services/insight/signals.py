@@ -1,0 +1,94 @@
+"""Stored signals: read, judged by people."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from models import signals
+from models.run_facts import Visible
+from models.signals import Position, SignalFilter, SignalRow
+from services.access.actor import Actor
+from services.access.audit import AuditLog, Category, Entry, Result, say
+from services.errors import NotFound
+
+STEP, MOST = 0.5, 3.0
+"""What one `noise` adds to the bar of a series, and the most it can become: three times and a thousand times rarer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """A signal with its evidence."""
+
+    signal: SignalRow
+    window: Any
+    """[[seconds since 1970, value], …] up to the judged point."""
+    runs: list[Any]
+    bar: float
+
+
+class Signals:
+    """The signals somebody may see."""
+
+    def __init__(self, db: Any, *, see: Callable[[Actor], Awaitable[Visible]], audit: AuditLog) -> None:
+        self._db, self._see, self._audit = db, see, audit
+
+    async def page(
+        self, actor: Actor, wanted: SignalFilter, *, after: Position | None, skip: int, count: int
+    ) -> tuple[list[SignalRow], int, Position | None]:
+        """Signals newest first, how many there are, and where to go on."""
+        visible = replace(wanted, visible=await self._see(actor))
+        rows = await signals.page(self._db, visible, after=after, skip=skip, count=count + 1)
+        shown = rows[:count]
+        more = (shown[-1].created_at, shown[-1].id) if len(rows) > count else None
+        return shown, await signals.count(self._db, visible), more
+
+    async def detail(self, actor: Actor, signal: UUID) -> Detail:
+        """One signal with the window it was judged on and the runs within it. NotFound when not visible."""
+        row, window = await self._get(actor, signal)
+        start, end = _span(row, window)
+        runs = await signals.running(self._db, start, end, await self._see(actor))
+        bars = await signals.bars(self._db, [row.series]) if row.series else {}
+        return Detail(signal=row, window=window or [], runs=runs, bar=bars.get(row.series or "", 0.0))
+
+    async def judge(self, actor: Actor, signal: UUID, *, verdict: str, note: str | None, now: datetime) -> float:
+        """Keep a person's verdict; the bar of the series from now on. `noise` raises it, `useful` restores it."""
+        row, _ = await self._get(actor, signal)
+        series = row.series or row.metric
+        bar = (await signals.bars(self._db, [series])).get(series, 0.0)
+        if verdict == "noise":
+            bar = min(bar + STEP, MOST)
+        elif verdict == "useful":
+            bar = 0.0
+        entry = Entry(
+            category=Category.AUDIT,
+            action="judge_signal",
+            result=Result.SUCCESS,
+            actor=actor,
+            community_id=row.community_id,
+            workflow_id=row.workflow_id,
+            resource=str(signal),
+            details={"verdict": verdict, "series": series, "bar": bar},
+        )
+        await self._db.batch(
+            signals.judge(self._db, signal, verdict=verdict, note=note),
+            signals.set_bar(self._db, series, bar, at=now),
+            self._audit.call(entry),
+        )
+        say(entry)
+        return bar
+
+    async def _get(self, actor: Actor, signal: UUID) -> tuple[SignalRow, Any]:
+        found = await signals.get(self._db, signal, await self._see(actor))
+        if found is None:
+            raise NotFound("Signal not found", signal=str(signal))
+        return found
+
+
+def _span(row: SignalRow, window: Any) -> tuple[datetime, datetime]:
+    if not window:
+        return row.created_at, row.created_at
+    return datetime.fromtimestamp(window[0][0], UTC), datetime.fromtimestamp(window[-1][0], UTC)
