@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,12 @@ from pathlib import Path
 from quart import Quart
 
 from config import VERSION, Settings
-from controllers import access, edge, errors, execution, openapi, packs, registry, retention, runs, system
+from controllers import access, edge, errors, execution, openapi, packs, registry, retention, runs, signals, system
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
 from models.schema import declare
+from models.workflows import WorkflowRow
 from services.access.accounts import Accounts
 from services.access.audit import AuditLog
 from services.access.authentication import Authentication, utc_now
@@ -35,6 +36,7 @@ from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.expression_worker import ExpressionWorker
 from services.adapters.milvus import MilvusStore
 from services.adapters.openai import OpenAIEmbedder
+from services.adapters.prometheus import Prometheus
 from services.background import Background, Job
 from services.engine.graph import Limits
 from services.engine.statuses import PUBLIC
@@ -44,13 +46,15 @@ from services.execution.service import Execution
 from services.execution.service import Needs as ExecutionNeeds
 from services.history.adoption import upgrade
 from services.history.database_vectors import DatabaseVectors
-from services.history.history import History, Registered
+from services.history.history import History
 from services.history.outbox import Embeddings, Indexer
 from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
 from services.history.search import RunSearch
 from services.history.vectors import VectorStore
+from services.history.visibility import Visibility
 from services.idempotency import Idempotency
+from services.insight.insight import Insight, Surroundings
 from services.metrics import Metrics
 from services.readiness import Check, Readiness
 from services.registry import lookup
@@ -68,6 +72,7 @@ BLUEPRINTS = (
     execution.blueprint,
     runs.blueprint,
     retention.blueprint,
+    signals.blueprint,
 )
 LOG_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
@@ -110,6 +115,14 @@ def build_services(settings: Settings) -> Services:
     idempotency = Idempotency(db, now=utc_now)
     known = _registry(settings, db, audit, permissions)
     history, kept = _history(settings, db, permissions, background)
+    around = Surroundings(
+        see=Visibility(db, permissions).of,
+        find=_finder(db),
+        audit=audit,
+        metrics=metrics,
+        now=utc_now,
+        prometheus=_prometheus(settings, background),
+    )
     here = Services(
         rules=_rules(settings),
         db=db,
@@ -126,6 +139,7 @@ def build_services(settings: Settings) -> Services:
         execution=_execution(settings, known, Around(db, audit, permissions, idempotency, metrics)),
         history=history,
         retention=kept,
+        insight=_insight(db, around, background),
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
         readiness=readiness,
@@ -229,14 +243,17 @@ def _history(
         background.add(Job(name="rest-vectors", work=store.rest, every_s=60.0))
         background.on_stop("vectors", store.close)
         background.on_stop("embedder", embedder.close)
+    kept = Retention(db, _retention_policy(settings), utc_now, store=store)
+    background.add(Job(name="apply-retention", work=kept.keep_up, every_s=60.0))
+    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=_finder(db)), kept
 
-    async def find(identifier: str) -> Registered | None:
+
+def _finder(db: AsyncDAL) -> Callable[[str], Awaitable[WorkflowRow | None]]:
+    async def find(identifier: str) -> WorkflowRow | None:
         found = await lookup.find(db, identifier)
         return found.workflow if found else None
 
-    kept = Retention(db, _retention_policy(settings), utc_now, store=store)
-    background.add(Job(name="apply-retention", work=kept.keep_up, every_s=60.0))
-    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=find), kept
+    return find
 
 
 def _retention_policy(settings: Settings) -> Policy:
@@ -247,6 +264,23 @@ def _retention_policy(settings: Settings) -> Policy:
         max_bytes=settings.retention_max_bytes,
         signal_days=settings.retention_signal_days,
     )
+
+
+def _insight(db: AsyncDAL, around: Surroundings, background: Background) -> Insight:
+    """Probes, signals and watches with their background work."""
+    insight = Insight(db, around)
+    for job in insight.jobs():
+        background.add(job)
+    background.on_stop("insight-helper", insight.helper.stop)
+    return insight
+
+
+def _prometheus(settings: Settings, background: Background) -> Prometheus | None:
+    if settings.prom_url is None:
+        return None
+    prometheus = Prometheus(settings.prom_url, authorization=settings.prom_authorization)
+    background.on_stop("prometheus", prometheus.close)
+    return prometheus
 
 
 def open_database(settings: Settings, readiness: Readiness) -> AsyncDAL:

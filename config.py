@@ -194,6 +194,9 @@ class Settings:
     prom_url: str | None = _neighbour(
         "PROM_URL", WEB_URL, None, "Prometheus server that probes ask.", shown="the server's own metrics only"
     )
+    prom_authorization: str | None = _neighbour(
+        "PROM_AUTHORIZATION", TEXT, None, "Authorization header sent to Prometheus, like `Bearer …`.", secret=True
+    )
     embeddings: str = _neighbour(
         "EMBEDDINGS",
         one_of("auto", "on", "off"),

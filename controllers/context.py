@@ -23,6 +23,7 @@ from services.execution.service import Execution
 from services.history.history import History
 from services.history.retention import Retention
 from services.idempotency import Idempotency
+from services.insight.insight import Insight
 from services.metrics import Metrics
 from services.readiness import Readiness
 from services.registry.registry import Registry
@@ -64,6 +65,7 @@ class Services:
     background: Background
     history: History
     retention: Retention
+    insight: Insight
     limiter: RateLimiter
     metrics: Metrics
     readiness: Readiness

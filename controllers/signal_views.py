@@ -69,13 +69,6 @@ class SignalsQuery(BaseModel):
     cursor: str | None = Field(None, max_length=2_000)
 
 
-class WatchesQuery(BaseModel):
-    """How many watches, from where."""
-
-    per_page: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=2_000)
-
-
 class ProbeSignalView(BaseModel):
     """One series over the threshold."""
 

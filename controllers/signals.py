@@ -43,7 +43,7 @@ async def create_probe() -> Response:
 
 async def _probe() -> dict[str, Any]:
     asked = await body.read(views.ProbeBody)
-    return views.probe(await services().probes.probe(actor(), Question(**asked.model_dump()), now=utc_now()))
+    return views.probe(await services().insight.probes.probe(actor(), Question(**asked.model_dump()), now=utc_now()))
 
 
 # ---- signals -----------------------------------------------------------------------------------------------------------
@@ -51,7 +51,9 @@ async def _probe() -> dict[str, Any]:
 
 @blueprint.get("/signals")
 @requires(Permission.SIGNAL_VIEW, public_read=True)
-@describe(Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,), bare=True))
+@describe(
+    Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,), bare=True)
+)
 async def signals() -> Response:
     """Signals, newest first."""
     return envelope.bare(await _signals())
@@ -73,10 +75,10 @@ async def _signals() -> dict[str, Any]:
         since=asked.since,
         until=asked.until,
         min_score=asked.min_score,
-        workflow_id=await services().signals.workflow(asked.workflow_id) if asked.workflow_id else None,
+        workflow_id=await services().insight.signals.workflow(asked.workflow_id) if asked.workflow_id else None,
     )
     position = (after[0], after[1]) if after else None
-    rows, total, more = await services().signals.page(actor(), wanted, after=position, count=asked.limit)
+    rows, total, more = await services().insight.signals.page(actor(), wanted, after=position, count=asked.limit)
     return views.page(rows, total, more)
 
 
@@ -85,18 +87,18 @@ async def _signals() -> dict[str, Any]:
 @describe(Operation(tag="insight", answers={200: views.SignalDetailView}, errors=(404,)))
 async def get_signal(signal_id: UUID) -> Response:
     """One signal with the data it was judged on and the runs that overlap it."""
-    return envelope.ok(views.detail(await services().signals.detail(actor(), signal_id)))
+    return envelope.ok(views.detail(await services().insight.signals.detail(actor(), signal_id)))
 
 
 @blueprint.post(f"{API}/signals/<uuid:signal_id>/feedback")
 @requires(Permission.SIGNAL_JUDGE)
-@describe(
-    Operation(tag="insight", body=views.FeedbackBody, answers={200: views.FeedbackView}, errors=(400, 404))
-)
+@describe(Operation(tag="insight", body=views.FeedbackBody, answers={200: views.FeedbackView}, errors=(400, 404)))
 async def judge_signal(signal_id: UUID) -> Response:
     """Say what you think of a signal: `noise` raises the bar of its series, `useful` restores it."""
     told = await body.read(views.FeedbackBody)
-    bar = await services().signals.judge(actor(), signal_id, verdict=told.verdict, note=told.note, now=utc_now())
+    bar = await services().insight.signals.judge(
+        actor(), signal_id, verdict=told.verdict, note=told.note, now=utc_now()
+    )
     return envelope.ok({"id": signal_id, "verdict": told.verdict, "bar": bar})
 
 
@@ -105,12 +107,13 @@ async def judge_signal(signal_id: UUID) -> Response:
 
 @blueprint.get(f"{API}/watches")
 @requires(Permission.WATCH_VIEW)
-@describe(Operation(tag="insight", query=views.WatchesQuery, answers={200: list[views.WatchView]}, errors=(400,)))
+@describe(Operation(tag="insight", query=pages.PageQuery, answers={200: list[views.WatchView]}, errors=(400,)))
 async def list_watches() -> Response:
     """Your watches; an administrator's: all."""
-    query = body.query(views.WatchesQuery)
-    at = pages.window(pages.PageQuery(per_page=query.per_page, cursor=query.cursor), UUID)
-    rows, total = await services().watches.list(actor(), after=at.after[0] if at.after else None, count=at.limit + 1)
+    at = pages.window(body.query(pages.PageQuery), UUID)
+    rows, total = await services().insight.watches.list(
+        actor(), after=at.after[0] if at.after else None, count=at.limit + 1
+    )
     shown = rows[: at.limit]
     more = (shown[-1].id,) if len(rows) > at.limit else None
     meta = pages.pagination(at, total=total, shown=shown, next_key=more)
@@ -135,9 +138,9 @@ async def create_watch() -> Response:
     wanted = idempotency.wanted(raw)
     known = await here.idempotency.find(wanted) if wanted else None
     if known is not None:
-        return idempotency.replayed(_watch(await here.watches.get(actor(), UUID(known))))
+        return idempotency.replayed(_watch(await here.insight.watches.get(actor(), UUID(known))))
     wish = WatchWish(**told.model_dump())
-    row = await here.watches.create(actor(), wish, now=utc_now(), also=here.idempotency.with_resource(wanted))
+    row = await here.insight.watches.create(actor(), wish, now=utc_now(), also=here.idempotency.with_resource(wanted))
     return _watch(row)
 
 
@@ -150,7 +153,7 @@ def _watch(row: Any) -> Response:
 @describe(Operation(tag="insight", answers={200: views.WatchView}, errors=(404,)))
 async def get_watch(watch_id: UUID) -> Response:
     """One of your watches, with when it ran last and what went wrong then."""
-    return envelope.ok(views.watch(await services().watches.get(actor(), watch_id)))
+    return envelope.ok(views.watch(await services().insight.watches.get(actor(), watch_id)))
 
 
 @blueprint.delete(f"{API}/watches/<uuid:watch_id>")
@@ -158,5 +161,5 @@ async def get_watch(watch_id: UUID) -> Response:
 @describe(Operation(tag="insight", answers={200: None}, errors=(404,)))
 async def remove_watch(watch_id: UUID) -> Response:
     """End a watch; its signals stay."""
-    await services().watches.remove(actor(), watch_id)
+    await services().insight.watches.remove(actor(), watch_id)
     return envelope.ok({"id": watch_id}, message="Watch deleted")

@@ -21,12 +21,10 @@ def _epoch(sql: RunSql, column: str) -> str:
 async def counted(db: Any, runs: RunFilter, *, step_s: int) -> list[Any]:
     """Per step and workflow, oldest first: `step, wpk_id, runs, failures, timed, duration_ms` (sum of the timed)."""
     sql = RunSql.of(db)
-    step = f"{_epoch(sql, 'w.created_at')} / {sql.bind(step_s)}"
-    if sql.postgres:
-        step = f"{_epoch(sql, 'w.created_at')} / CAST({sql.bind(step_s)} AS bigint)"
+    step = f"{_epoch(sql, 'w.created_at')} / CAST({sql.bind(step_s)} AS bigint)"
     where = " AND ".join(conditions(sql, runs)) or "1 = 1"
     text = (
-        f"SELECT {step} AS step, w.wpk_id AS wpk_id, count(*) AS runs,"  # noqa: S608 - every value is bound
+        f"SELECT {step} AS step, w.wpk_id AS wpk_id, count(*) AS runs,"
         " sum(CASE WHEN w.status IN ('failed', 'interrupted') THEN 1 ELSE 0 END) AS failures,"
         " count(w.duration_ms) AS timed, COALESCE(sum(w.duration_ms), 0) AS duration_ms"
         f" FROM workflow_runs w WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {sql.bind(MOST)}"
@@ -38,7 +36,7 @@ async def first_created(db: Any, runs: RunFilter) -> datetime | None:
     """When the oldest of these runs was created."""
     sql = RunSql.of(db)
     where = " AND ".join(conditions(sql, runs)) or "1 = 1"
-    text = f"SELECT w.created_at FROM workflow_runs w WHERE {where} ORDER BY w.created_at LIMIT 1"  # noqa: S608
+    text = f"SELECT w.created_at FROM workflow_runs w WHERE {where} ORDER BY w.created_at LIMIT 1"
     row = await db.sql(text, into=db.workflow_runs, **sql.values).first()
     return row["created_at"] if row else None
 
@@ -54,7 +52,9 @@ async def spans(db: Any, runs: RunFilter, *, start: datetime, end: datetime) -> 
     if runs.wpk_id is not None:
         where.append(f"w.package_id = {sql.bind(runs.wpk_id)}")
     text = (
-        f"SELECT w.start_time, w.end_time FROM workflow_executions w WHERE {' AND '.join(where)}"  # noqa: S608
+        f"SELECT w.start_time, w.end_time FROM workflow_executions w WHERE {' AND '.join(where)}"
         f" ORDER BY w.start_time LIMIT {sql.bind(MOST)}"
     )
-    return [(row["start_time"], row["end_time"]) for row in await db.sql(text, into=db.workflow_executions, **sql.values)]
+    return [
+        (row["start_time"], row["end_time"]) for row in await db.sql(text, into=db.workflow_executions, **sql.values)
+    ]

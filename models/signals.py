@@ -88,15 +88,15 @@ def insert(db: AsyncDAL, row: SignalRow, window: Any = None) -> Call[Any]:
     return call
 
 
-async def page(db: Any, wanted: SignalFilter, *, after: Position | None, skip: int, count: int) -> list[SignalRow]:
+async def page(db: Any, wanted: SignalFilter, *, after: Position | None, count: int) -> list[SignalRow]:
     """One page of signals, newest first."""
     sql = RunSql.of(db)
     where = _conditions(sql, wanted)
     if after is not None:
         where.append(f"(w.created_at, w.id) < ({sql.bind(after[0])}, {sql.bind(after[1])})")
     text = (
-        f"SELECT {COLUMNS} FROM insight_signals w WHERE {' AND '.join(where) or '1 = 1'}"  # noqa: S608 - values are bound
-        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)} OFFSET {sql.bind(skip)}"
+        f"SELECT {COLUMNS} FROM insight_signals w WHERE {' AND '.join(where) or '1 = 1'}"
+        f" ORDER BY w.created_at DESC, w.id DESC LIMIT {sql.bind(count)}"
     )
     return [SignalRow(**row) for row in await db.sql(text, into=db.insight_signals, **sql.values)]
 
@@ -105,7 +105,7 @@ async def count(db: Any, wanted: SignalFilter) -> int:
     """How many signals match."""
     sql = RunSql.of(db)
     where = " AND ".join(_conditions(sql, wanted)) or "1 = 1"
-    text = f"SELECT count(*) AS n FROM insight_signals w WHERE {where}"  # noqa: S608 - every value is bound
+    text = f"SELECT count(*) AS n FROM insight_signals w WHERE {where}"
     return int((await db.sql(text, **sql.values).first())["n"])
 
 
@@ -132,7 +132,7 @@ async def get(db: Any, signal: UUID, visible: Visible) -> tuple[SignalRow, Any] 
     """A signal the caller may see, and the points it was judged on."""
     sql = RunSql.of(db)
     where = " AND ".join([f"w.id = {sql.bind(signal)}", *_conditions(sql, SignalFilter(visible=visible))])
-    text = f'SELECT {COLUMNS}, w."window" FROM insight_signals w WHERE {where}'  # noqa: S608 - every value is bound
+    text = f'SELECT {COLUMNS}, w."window" FROM insight_signals w WHERE {where}'
     row = await db.sql(text, into=db.insight_signals, **sql.values).first()
     if row is None:
         return None
@@ -169,7 +169,7 @@ def set_bar(db: AsyncDAL, series: str, bar: float, *, at: datetime) -> Call[int]
     """What is added to every threshold of a series from now on."""
     s = db.series_state
     call: Call[int] = s.upsert(
-        (s.series, s.kind), update=(s.bar, s.updated_at), series=series, kind=BAR, bar=bar, updated_at=at
+        (s.series, s.kind), update=("bar", "updated_at"), series=series, kind=BAR, bar=bar, updated_at=at
     )
     return call
 
@@ -178,7 +178,13 @@ def remember(db: AsyncDAL, series: str, kind: str, state: bytes, *, at: datetime
     """What a watch wants to know of a series next time."""
     s = db.series_state
     call: Call[int] = s.upsert(
-        (s.series, s.kind), update=(s.state, s.updated_at), series=series, kind=kind, state=state, bar=0.0, updated_at=at
+        (s.series, s.kind),
+        update=("state", "updated_at"),
+        series=series,
+        kind=kind,
+        state=state,
+        bar=0.0,
+        updated_at=at,
     )
     return call
 
@@ -210,7 +216,7 @@ async def watches(db: Any, *, owner: int | None, after: UUID | None, count: int)
     query = w.id > (after or UUID(int=0))
     if owner is not None:
         query &= w.owner_id == owner
-    return [WatchRow(**row) for row in await db(query).select(orderby=w.id, limitby=(0, count))]
+    return [WatchRow(**row) for row in await db(query).select(orderby=w.id, limit=count)]
 
 
 async def watch_total(db: Any, *, owner: int | None) -> int:
@@ -228,7 +234,7 @@ def drop_watch(db: AsyncDAL, watch_id: UUID) -> Call[int]:
 async def due(db: Any, *, now: datetime, count: int) -> list[WatchRow]:
     """Enabled watches whose time has come, the most overdue first."""
     w = db.watch
-    rows = await db((w.enabled == True) & (w.next_at <= now)).select(orderby=w.next_at, limitby=(0, count))  # noqa: E712
+    rows = await db((w.enabled == True) & (w.next_at <= now)).select(orderby=w.next_at, limit=count)  # noqa: E712
     return [WatchRow(**row) for row in rows]
 
 
@@ -253,7 +259,7 @@ async def running(db: Any, start: datetime, end: datetime, visible: Visible) -> 
     if not visible.everything:
         where += _conditions(sql, SignalFilter(visible=visible))
     text = (
-        "SELECT w.run_id, w.wpk_id, w.status, w.created_at, w.duration_ms FROM workflow_runs w"  # noqa: S608
+        "SELECT w.run_id, w.wpk_id, w.status, w.created_at, w.duration_ms FROM workflow_runs w"
         f" WHERE {' AND '.join(where)} ORDER BY w.created_at DESC, w.id DESC LIMIT 50"
     )
     return list(await db.sql(text, into=db.workflow_runs, **sql.values))

@@ -85,7 +85,8 @@ class Helper:
 
     async def _exchange(self, message: bytes) -> tuple[bool, Any]:
         process = self._process = self._process or await self._start()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(_HEADER.pack(len(message)))
         process.stdin.write(message)
         await process.stdin.drain()

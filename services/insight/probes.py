@@ -102,7 +102,9 @@ class Probes:
         judged: list[Judged] = await self._computer.call("probe", question.method, fetched)
         if not judged:
             raise BadRequest(f"No data for {question.query!r} in the last {question.lookback_minutes} minutes")
-        named = [one if one.metric else replace(one, metric=question.query, key=question.query + one.key) for one in judged]
+        named = [
+            one if one.metric else replace(one, metric=question.query, key=question.query + one.key) for one in judged
+        ]
         bars = await signals.bars(self._db, [one.key for one in named])
         found = []
         for one in sorted(named, key=lambda one: -one.score):
@@ -144,5 +146,3 @@ class Probes:
     async def _workflow(self, one: Judged) -> Workflow | None:
         name = one.labels.get("workflow")
         return await self._find(name) if name else None
-
-

@@ -14,9 +14,13 @@ from models.signals import Position, SignalFilter, SignalRow
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.errors import NotFound
+from services.insight.probes import Find
 
 STEP, MOST = 0.5, 3.0
 """What one `noise` adds to the bar of a series, and the most it can become: three times and a thousand times rarer."""
+
+
+See = Callable[[Actor], Awaitable[Visible]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +37,20 @@ class Detail:
 class Signals:
     """The signals somebody may see."""
 
-    def __init__(self, db: Any, *, see: Callable[[Actor], Awaitable[Visible]], audit: AuditLog) -> None:
-        self._db, self._see, self._audit = db, see, audit
+    def __init__(self, db: Any, *, see: See, find: Find, audit: AuditLog) -> None:
+        self._db, self._see, self._find, self._audit = db, see, find, audit
+
+    async def workflow(self, identifier: str) -> UUID:
+        """The workflow an identifier names; an id nobody has when there is none, so that a list is empty."""
+        found = await self._find(identifier)
+        return found.id if found is not None else UUID(int=0)
 
     async def page(
-        self, actor: Actor, wanted: SignalFilter, *, after: Position | None, skip: int, count: int
+        self, actor: Actor, wanted: SignalFilter, *, after: Position | None, count: int
     ) -> tuple[list[SignalRow], int, Position | None]:
         """Signals newest first, how many there are, and where to go on."""
         visible = replace(wanted, visible=await self._see(actor))
-        rows = await signals.page(self._db, visible, after=after, skip=skip, count=count + 1)
+        rows = await signals.page(self._db, visible, after=after, count=count + 1)
         shown = rows[:count]
         more = (shown[-1].created_at, shown[-1].id) if len(rows) > count else None
         return shown, await signals.count(self._db, visible), more

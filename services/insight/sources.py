@@ -96,13 +96,15 @@ def parse_selector(query: str) -> Selector:
     """Read the query of a local metric; `BadRequest` says what is wrong with it."""
     found = _SELECTOR.match(query.strip().removeprefix(LOCAL).strip())
     if found is None:
-        raise BadRequest(f"Local queries are a metric with labels, like workflow_runs_total{{workflow=\"…\"}}; not {query!r}")
+        raise BadRequest(
+            f'Local queries are a metric with labels, like workflow_runs_total{{workflow="…"}}; not {query!r}'
+        )
     labels: dict[str, str] = {}
     rest = (found.group(2) or "").strip()
     while rest:
         label = _LABEL.match(rest)
         if label is None:
-            raise BadRequest(f"Labels are name=\"value\" pairs; cannot read {rest!r}")
+            raise BadRequest(f'Labels are name="value" pairs; cannot read {rest!r}')
         labels[label.group(1)] = json.loads(label.group(2))
         rest = rest[label.end() :]
     return Selector(metric=found.group(1), labels=labels)

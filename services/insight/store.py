@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ async def _store(url: str, metric: str, value: float, score: float, hint: str | 
     from models.dal import AsyncDAL
     from models.records import uuid7
     from models.schema import declare
+    from services.access.authentication import utc_now
 
     row = signals.SignalRow(
         id=uuid7(),
@@ -44,7 +44,7 @@ async def _store(url: str, metric: str, value: float, score: float, hint: str | 
         value=value,
         score=score,
         hint=hint,
-        created_at=datetime.now(UTC),  # noqa: TID251 - a script has no clock to hand in
+        created_at=utc_now(),
         method="external",
         source="external",
         series=metric,
@@ -58,7 +58,8 @@ async def _store(url: str, metric: str, value: float, score: float, hint: str | 
 
 def _environment_url() -> str:
     """The database the server would use. A script has no composition root that could hand it in."""
-    config = importlib.import_module("config")
-    settings = config.load()
+    from models.dal import sqlite_url
+
+    settings = importlib.import_module("config").load()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return str(settings.database_url)
+    return str(settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db"))

@@ -16,13 +16,14 @@ from uuid import UUID
 
 import models.access
 from models import signals
+from models.dal import Call
 from models.records import uuid7
 from models.signals import SignalRow, WatchRow
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.errors import BadRequest, MillraceError, NotFound
-from services.insight.probes import METHODS, Computer, Probes
 from services.insight.jobs import Judged, WatchJob
+from services.insight.probes import METHODS, Computer, Probes
 from services.insight.sources import Sources, Wanted
 
 log = logging.getLogger("millrace.insight")
@@ -35,6 +36,9 @@ STALE_S = 300
 
 Start = Callable[[Actor, str, Mapping[str, Any], Mapping[str, Any]], Awaitable[object]]
 """Starts a workflow: as whom, which, variables, metadata."""
+
+
+Also = Callable[[UUID], Sequence[Call[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,11 @@ class Watches:
 
     # ---- keeping ----
 
-    async def create(self, actor: Actor, wish: WatchWish, *, now: datetime) -> WatchRow:
-        """A new watch of the caller; its first run comes at once. BadRequest when it cannot work."""
+    async def create(self, actor: Actor, wish: WatchWish, *, now: datetime, also: Also = lambda _: ()) -> WatchRow:
+        """A new watch of the caller; its first run comes at once. BadRequest when it cannot work.
+
+        `also` yields statements of the same transaction for its id.
+        """
         if wish.method not in METHODS:
             raise BadRequest(f"No method {wish.method!r}; there are {', '.join(METHODS)}")
         step = wish.step_seconds or min(max(wish.every_seconds, 15), 3600)
@@ -98,7 +105,7 @@ class Watches:
             created=now,
         )
         entry = _entry(actor, "create_watch", row)
-        await self._db.batch(signals.insert_watch(self._db, row), self._audit.call(entry))
+        await self._db.batch(signals.insert_watch(self._db, row), self._audit.call(entry), *also(row.id))
         say(entry)
         return row
 
@@ -173,7 +180,8 @@ class Watches:
     async def _finish(self, turn: _Turn, judged: Sequence[Judged], now: datetime) -> None:
         """Store the signals of incidents that begin, and what the watch has learned."""
         row = turn.row
-        assert turn.actor is not None and turn.job is not None
+        assert turn.actor is not None
+        assert turn.job is not None
         new = []
         for one in judged:
             if one.opens:

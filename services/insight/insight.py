@@ -1,0 +1,81 @@
+"""Insight as one thing: what the app wires, the controllers call and the background runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from models.run_facts import Visible
+from services.access.actor import Actor
+from services.access.audit import AuditLog
+from services.background import Job
+from services.insight.helper import Helper
+from services.insight.host import EVERY_S, HostSampler
+from services.insight.local import LocalMetrics
+from services.insight.probes import Probes
+from services.insight.signals import Signals
+from services.insight.sources import Source, Sources
+from services.insight.watches import Watches
+from services.metrics import Metrics
+
+
+class Registered(Protocol):
+    """A registered workflow, as far as insight is concerned."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def package_id(self) -> str:
+        """The id its runs are listed under."""
+        ...
+
+    @property
+    def community_id(self) -> int | None:
+        """Its community."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What insight is given: who sees what, which workflow a name means, a Prometheus server, a clock."""
+
+    see: Callable[[Actor], Awaitable[Visible]]
+    find: Callable[[str], Awaitable[Registered | None]]
+    audit: AuditLog
+    metrics: Metrics
+    now: Callable[[], datetime]
+    prometheus: Source | None = None
+
+
+class Insight:
+    """Probes, signals and watches over one database."""
+
+    def __init__(self, db: Any, around: Surroundings) -> None:
+        self._now = around.now
+        self._prometheus = around.prometheus
+        self.helper = Helper()
+        self.sampler = HostSampler(lambda: around.now().timestamp())
+        local = LocalMetrics(
+            db, self.sampler, see=around.see, find=around.find, has_prometheus=around.prometheus is not None
+        )
+        sources = Sources(local, around.prometheus)
+        self.probes = Probes(db, sources, self.helper, find=around.find, metrics=around.metrics)
+        self.signals = Signals(db, see=around.see, find=around.find, audit=around.audit)
+        self.watches = Watches(db, sources, self.helper, self.probes, audit=around.audit)
+
+    def jobs(self) -> Sequence[Job]:
+        """What runs in the background of a server."""
+        return (
+            Job(name="sample-host", work=self.sampler.sample, every_s=EVERY_S),
+            Job(name="run-watches", work=self._run_watches, every_s=1.0),
+        )
+
+    async def _run_watches(self) -> None:
+        while await self.watches.run_due(self._now()):
+            pass
