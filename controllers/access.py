@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 from quart import Blueprint, Response
 
 from controllers import access_views as views
@@ -14,6 +14,7 @@ from controllers import body, envelope, idempotency, pages
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
+from controllers.shapes import BaseModel
 from models.access import RoleRow
 from models.audit import AuditFilter
 from services.access.key_service import KeyWish

@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
-
+from controllers.shapes import BaseModel
 from models.access import KeyRow
 from services.access.accounts import Account
 from services.access.sealer import ChainReport

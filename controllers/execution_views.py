@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from controllers.pages import PageQuery
+from controllers.shapes import BaseModel
 from services.engine.state import State
 from services.engine.statuses import PUBLIC
 

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import orjson
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 from quart import Quart
 from quart_schema import QuartSchema, document_querystring, document_request, document_response, hide, tag
 from quart_schema.conversion import model_schema
@@ -23,6 +23,7 @@ from werkzeug.routing import UUIDConverter
 from werkzeug.routing.rules import Rule
 
 from controllers.guards import Permission, is_public_read, permission_of
+from controllers.shapes import BaseModel
 
 V = TypeVar("V", bound=Callable[..., Awaitable[Any]])
 Schema = dict[str, Any]
@@ -119,17 +120,21 @@ def describe(operation: Operation) -> Callable[[V], V]:
 
     def decorate(view: V) -> V:
         setattr(view, _MARK, operation)
-        tag([operation.tag])(view)
-        if operation.body is not None:
-            document_request(operation.body)(view)
-        if operation.query is not None:
-            document_querystring(operation.query)(view)
-        for status, model in operation.answers.items():
-            if model is not None:
-                document_response(model if operation.bare else enveloped(model), status)(view)
         return view
 
     return decorate
+
+
+def _document(view: Callable[..., Any], operation: Operation) -> None:
+    """Tell quart-schema what a route said of itself; only when the document is built, because it builds models."""
+    tag([operation.tag])(view)
+    if operation.body is not None:
+        document_request(operation.body)(view)
+    if operation.query is not None:
+        document_querystring(operation.query)(view)
+    for status, model in operation.answers.items():
+        if model is not None:
+            document_response(model if operation.bare else enveloped(model), status)(view)
 
 
 def operation_of(view: Callable[..., Any]) -> Operation | None:
@@ -139,7 +144,7 @@ def operation_of(view: Callable[..., Any]) -> Operation | None:
 
 
 @lru_cache(maxsize=512)
-def enveloped(model: Any) -> type[BaseModel]:
+def enveloped(model: Any) -> Any:
     """The success envelope around `model`, with a name of its own."""
     many = get_origin(model) is list
     inner = get_args(model)[0] if many else model
@@ -158,8 +163,11 @@ class Provider(OpenAPIProvider):
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         """The operations of one rule, complete."""
-        paths, components = super().build_paths(rule)
         view = self._app.view_functions[rule.endpoint]
+        operation = operation_of(view)
+        if operation is not None:
+            _document(view, operation)
+        paths, components = super().build_paths(rule)
         for operations in paths.values():
             for document in operations.values():
                 self._complete(document, view)

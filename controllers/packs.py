@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from quart import Blueprint, Response
 
 from controllers import body, envelope, idempotency, pages, preconditions
@@ -13,6 +13,7 @@ from controllers.context import services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
 from controllers.registry import WorkflowsQuery, answer_list, caller
+from controllers.shapes import BaseModel
 from models.packs import PackPage, PackRow
 from services.registry import views
 from services.registry.packs import PackWritten

@@ -14,8 +14,9 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from controllers.shapes import BaseModel
 from services.errors import Invalid
 
 MAX_OFFSET = 10_000

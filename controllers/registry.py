@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages, preconditions
@@ -14,6 +14,7 @@ from controllers import registry_views as shapes
 from controllers.context import actor, request_id, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
+from controllers.shapes import BaseModel
 from models.records import Flag
 from models.workflow_lists import Filters, Window
 from services.engine.graph_json import to_json

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from quart import Blueprint, Response
 
 from controllers import body, envelope
@@ -14,6 +14,7 @@ from controllers import run_views as views
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
+from controllers.shapes import BaseModel
 
 blueprint = Blueprint("retention", __name__, url_prefix="/api/v1")
 

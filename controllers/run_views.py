@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from controllers.pages import PageQuery
+from controllers.shapes import BaseModel
 from models.runs import Payloads, RunSummary
 from services.history.record import Duration, Identifier, Moment, ReportedStatus
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from controllers import pages
+from controllers.shapes import BaseModel
 from models.signals import SignalRow, WatchRow
 from services.insight.probes import SHOWN_SERIES, Answer, Found
 from services.insight.signals import Detail

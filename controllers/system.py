@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from quart import Blueprint, Response, abort, current_app, request, send_from_directory
 
 from controllers import envelope
@@ -13,6 +12,7 @@ from controllers.context import services
 from controllers.guards import public
 from controllers.openapi import Document, Operation, describe, hide
 from controllers.preconditions import is_fresh
+from controllers.shapes import BaseModel
 from services.access.authentication import utc_now
 
 blueprint = Blueprint("system", __name__)
