@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from quart import Quart
 
@@ -19,9 +20,11 @@ from controllers import access, edge, errors, execution, openapi, packs, registr
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
+from models.runs import Payloads
 from models.schema import declare
 from models.workflows import WorkflowRow
 from services.access.accounts import Accounts
+from services.access.actor import SYSTEM
 from services.access.audit import AuditLog
 from services.access.authentication import Authentication, utc_now
 from services.access.bootstrap import first_admin
@@ -40,13 +43,15 @@ from services.adapters.prometheus import Prometheus
 from services.background import Background, Job
 from services.engine.graph import Limits
 from services.engine.statuses import PUBLIC
+from services.errors import ExecutionNotFound
 from services.execution.book import Book
 from services.execution.dispatch.embedded import Rules
 from services.execution.service import Execution
 from services.execution.service import Needs as ExecutionNeeds
+from services.execution.view import Show
 from services.history.adoption import upgrade
 from services.history.database_vectors import DatabaseVectors
-from services.history.history import History
+from services.history.history import Details, History
 from services.history.outbox import Embeddings, Indexer
 from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
@@ -123,6 +128,8 @@ def build_services(settings: Settings) -> Services:
         now=utc_now,
         prometheus=_prometheus(settings, background),
     )
+    executions = _execution(settings, known, Around(db, audit, permissions, idempotency, metrics))
+    history.details = _details(executions)
     here = Services(
         rules=_rules(settings),
         db=db,
@@ -136,7 +143,7 @@ def build_services(settings: Settings) -> Services:
         idempotency=idempotency,
         background=background,
         registry=known,
-        execution=_execution(settings, known, Around(db, audit, permissions, idempotency, metrics)),
+        execution=executions,
         history=history,
         retention=kept,
         insight=_insight(db, around, background),
@@ -254,6 +261,20 @@ def _finder(db: AsyncDAL) -> Callable[[str], Awaitable[WorkflowRow | None]]:
         return found.workflow if found else None
 
     return find
+
+
+def _details(executions: Execution) -> Details:
+    """What the run history shows of our own executions is read from them, not copied."""
+
+    async def details(execution_id: UUID) -> Payloads | None:
+        try:
+            shown = await executions.lifecycle.show(str(execution_id), Show(), by=SYSTEM)
+        except ExecutionNotFound:
+            return None
+        nodes = list(shown["node_states"].values())
+        return Payloads(inputs=shown["variables"], outputs=shown["final_output"], node_logs=nodes)
+
+    return details
 
 
 def _retention_policy(settings: Settings) -> Policy:

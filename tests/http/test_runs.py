@@ -418,3 +418,33 @@ async def test_public_reads_show_runs_of_no_community_only(client, secret, alice
     detail = await client.get("/api/v1/runs/run-9")
 
     assert (opened.status_code, hidden.status_code, forwarded.status_code, detail.status_code) == (200, 404, 401, 401)
+
+
+# ---- our own executions ----------------------------------------------------------------------------------------------
+
+
+async def test_an_execution_is_a_run_whose_payloads_are_read_from_it(client, admin):
+    definition = {
+        "tasks": [{"name": "say", "action": "core.echo", "input": {"message": "hi {{ parameters.who }}"}}],
+        "output": {"said": "{{ task.say.result.message }}"},
+    }
+    workflow = {
+        "ref": "default.hello",
+        "pack_ref": "default",
+        "label": "Hello",
+        "version": "1.0.0",
+        "definition": definition,
+    }
+    assert (await client.post("/api/v1/workflows", json=workflow, headers=admin)).status_code == 201
+    path = "/api/v1/workflows/default.hello/execute?wait=20"
+    started = await (await client.post(path, json={"variables": {"who": "Ada"}}, headers=admin)).get_json()
+
+    run_id = started["data"]["execution_id"]
+    run = (await (await client.get(f"/api/v1/runs/{run_id}", headers=admin)).get_json())["data"]
+    listed = await (await client.get("/workflows/hello-1.0.0/runs", headers=admin)).get_json()
+
+    assert (run["source"], run["wpk_id"], run["status"]) == ("engine", "hello-1.0.0", "completed")
+    assert (run["inputs"], run["outputs"]) == ({"who": "Ada"}, {"said": "hi Ada"})
+    assert [node["node_id"] for node in run["node_logs"]] == ["say"]
+    assert [(line["run_id"], line["status"]) for line in listed["runs"]] == [(run_id, "completed")]
+    assert listed["total"] == 1

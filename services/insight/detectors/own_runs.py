@@ -116,7 +116,9 @@ def _slower(runs: Runs, seconds: F64, kind: str, node: str | None, tested: int) 
         return None
     logs = np.log(np.maximum(seconds, 1e-4))
     middle = float(np.median(logs[before]))
-    spread = max(1.4826 * float(np.median(np.abs(logs[before] - middle))), float(np.std(logs[before])) / 2, _LEAST_SPREAD)
+    spread = max(
+        1.4826 * float(np.median(np.abs(logs[before] - middle))), float(np.std(logs[before])) / 2, _LEAST_SPREAD
+    )
     away = np.clip((logs[after] - middle) / spread, -_CLIP, _CLIP)
     best: Unusual | None = None
     for sign in (1.0, -1.0):
