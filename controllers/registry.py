@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -17,6 +18,7 @@ from controllers.openapi import Operation, describe
 from controllers.shapes import BaseModel
 from models.records import Flag
 from models.workflow_lists import Filters, Window
+from services.engine.export import Export
 from services.engine.graph_json import to_json
 from services.registry import texts, views
 from services.registry.caller import Caller
@@ -123,13 +125,15 @@ async def validate_definition() -> Response:
 @requires(Permission.WORKFLOW_VIEW)
 @describe(Operation(tag="workflows", query=WorkflowQuery, answers={200: shapes.WorkflowView}, errors=(400, 404)))
 async def get_workflow(identifier: str) -> Response:
-    """Show a workflow with its definition and run summary; as YAML with `Accept: application/yaml`."""
+    """Show a workflow with its definition and run summary; as YAML with `Accept: application/yaml`.
+
+    With `format` the answer is `{dialect, definition, param_schema, notes}`: the definition in that dialect.
+    """
     query = body.query(WorkflowQuery)
     row, version = await services().registry.workflows.get_version(identifier, caller(query.community_id))
     headers = {"ETag": f'"{views.state_of(row)}"'}
     if query.format is not None:
-        definition = await services().registry.workflows.translated(version, query.format)
-        return _yaml(texts.dump(definition), headers) if _wants_yaml() else envelope.ok(definition, headers=headers)
+        return _exported(services().registry.workflows.exported(version, query.format), headers)
     if _wants_yaml():
         return _yaml(texts.of(row, version), headers)
     return envelope.ok(views.detail(row, version), headers=headers)
@@ -298,6 +302,13 @@ def _checked(checked: Checked) -> Response:
     return envelope.ok(
         found, message="The definition is valid" if not checked.errors else "The definition is not valid"
     )
+
+
+def _exported(export: Export, headers: dict[str, str]) -> Response:
+    if _wants_yaml():
+        notes = "".join(f"# {note}\n" for note in export.notes)
+        return _yaml(notes + texts.dump(export.definition), headers)
+    return envelope.ok(asdict(export), headers=headers)
 
 
 def _wants_yaml() -> bool:

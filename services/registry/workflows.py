@@ -14,7 +14,7 @@ from models.workflow_lists import Filters, Viewer, Window
 from models.workflows import VersionRow, WorkflowRow
 from services.access.actor import Actor
 from services.access.audit import Category, Entry, Result
-from services.engine.compile import dialect_of
+from services.engine.export import Export, export_definition
 from services.errors import Conflict, Denied, Invalid, PackNotFound, PreconditionFailed
 from services.registry import checking, drafts, lookup, views
 from services.registry.caller import Caller
@@ -129,14 +129,9 @@ class Workflows:
         last = rows[-1]["revision"] if rows else 1
         return ListedVersions(rows=rows, total=row.revision, next_key=(last,) if last > 1 else None)
 
-    def translated(self, version: VersionRow, dialect: str) -> Any:
+    def exported(self, version: VersionRow, dialect: str) -> Export:
         """The definition of a version in another dialect. Raises `Invalid` when it cannot be said in it."""
-        definition = views.parsed(version.definition)
-        own = dialect_of(definition)
-        if own == dialect:
-            return definition
-        message = f"a definition of the dialect {own} cannot be written as {dialect}"
-        raise Invalid(message, errors=[{"loc": ["query", "format"], "message": message, "type": "format"}])
+        return export_definition(views.parsed(version.definition), dialect)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 

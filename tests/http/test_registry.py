@@ -236,3 +236,16 @@ async def test_a_write_is_in_the_record(client, alice, here):
     rows = await db(db.audit_log.workflow_id == made["id"]).select(db.audit_log.action, db.audit_log.actor_id)
 
     assert [(row.action, row.actor_id) for row in rows] == [("create_workflow", alice.user_id)]
+
+
+async def test_a_definition_can_be_had_in_the_native_language(client, alice):
+    await create(client, alice, definition={"version": 1.0, "tasks": {"say": {"action": "core.noop"}}})
+
+    native = await sent(await client.get(f"{WORKFLOWS}/default.greet?format=native", headers=alice))
+    nodes = await sent(await client.get(f"{WORKFLOWS}/default.greet?format=nodes", headers=alice), 400)
+    text = await client.get(f"{WORKFLOWS}/default.greet?format=native", headers={**alice, "Accept": "application/yaml"})
+
+    assert native["data"]["dialect"] == "native"
+    assert native["data"]["notes"]
+    assert "orquesta" in nodes["message"]
+    assert (await text.get_data(as_text=True)).startswith("# ")
