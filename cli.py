@@ -13,7 +13,7 @@ from app import ROOT, build_services, create_app
 from config import VERSION, Settings, SettingsError, load
 from controllers import server
 from controllers.context import EXTENSION, Services
-from controllers.terminal import access
+from controllers.terminal import access, definitions, packs, remote
 from controllers.terminal.session import USAGE, Terminal, fail
 from models.dal import MigrationFailed, Unavailable
 from services import logs
@@ -76,8 +76,11 @@ def import_runs(session: Terminal, file: Path) -> None:
     session.show([asdict(done)], ["runs", "signals", "rejected"])
 
 
-for group in (access.key_group, access.user_group):
-    main.add_command(group)
+for command in (
+    *(access.key_group, access.user_group),
+    *(packs.pack_group, definitions.validate, remote.run, remote.executions_group),
+):
+    main.add_command(command)
 
 
 def _settings() -> Settings:

@@ -32,10 +32,10 @@ class Checked:
 async def check(definition: Mapping[str, Any], *, known: Known, loc: Loc = ("definition",)) -> Checked:
     """Compile a definition and look its actions up; places begin with `loc`."""
     compiled = await _compiled(definition)
-    errors = [_located(problem, loc) for problem in compiled.errors]
-    warnings = [_located(problem, loc) for problem in compiled.warnings]
+    errors = [located(problem, loc) for problem in compiled.errors]
+    warnings = [located(problem, loc) for problem in compiled.warnings]
     if compiled.graph is not None:
-        warnings += [_located(problem, loc) for problem in await _unknown_actions(compiled.graph, known)]
+        warnings += [located(problem, loc) for problem in await _unknown_actions(compiled.graph, known)]
     return Checked(graph=compiled.graph, errors=errors, warnings=warnings)
 
 
@@ -78,7 +78,7 @@ def _size(definition: Mapping[str, Any]) -> int:
     return len(inside)
 
 
-def _located(problem: Problem, loc: Loc) -> dict[str, Any]:
+def located(problem: Problem, loc: Loc) -> dict[str, Any]:
     """A problem as an API answer has it: the fields of the problem, and its place as a list."""
     return {**problem.to_json(), "loc": [*loc, *place_of(problem.path)], "type": problem.code}
 

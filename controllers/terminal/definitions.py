@@ -1,0 +1,69 @@
+"""`millrace validate`: checks definitions without a server and without a database."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controllers.terminal.session import FAILED, Terminal
+from services.engine.compile import compile_definition
+from services.errors import Invalid
+from services.formats import strict_json, strict_yaml
+from services.registry import drafts
+from services.registry.checking import located
+from services.registry.drafts import Draft
+from services.registry.findings import Findings
+
+COLUMNS = ("file", "result", "place", "message")
+
+
+@click.command("validate")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.pass_obj
+def validate(session: Terminal, files: tuple[str, ...], strict: bool) -> None:
+    """Check the definitions, workflows or packages in FILES (YAML or JSON; - reads standard input)."""
+    lines = [line for name in files for line in _checked(name)]
+    session.show(lines, COLUMNS)
+    bad = {"error", "warning"} if strict else {"error"}
+    if any(line["result"] in bad for line in lines):
+        raise SystemExit(FAILED)
+
+
+def _checked(name: str) -> list[dict[str, Any]]:
+    """What is to be said about one file."""
+    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        document = strict_json.loads(raw) if name.endswith(".json") else strict_yaml.loads(raw)[0]
+    except Invalid as error:
+        return [_line(name, "error", problem) for problem in error.details["errors"]]
+    errors, warnings = _findings(document)
+    if not errors and not warnings:
+        return [{"file": name, "result": "valid", "place": None, "message": None}]
+    return [_line(name, "error", problem) for problem in errors] + [_line(name, "warning", w) for w in warnings]
+
+
+def _findings(document: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Errors and warnings of a definition, alone or with the fields of a workflow around or beside it."""
+    findings = Findings()
+    wrapped = isinstance(document, dict) and "definition" in document
+    draft = drafts.read(document, findings) if wrapped else Draft(definition=_bare(document, findings))
+    drafts.check(draft, findings)
+    compiled = compile_definition(draft.definition)
+    loc = ("definition",) if wrapped else ()
+    errors = [located(problem, loc) for problem in compiled.errors]
+    return [*findings.errors, *errors], [located(problem, loc) for problem in compiled.warnings]
+
+
+def _bare(document: Any, findings: Findings) -> Any:
+    if drafts.is_definition(document) and not drafts.is_package(document):
+        return drafts.read(document, findings).definition
+    return document
+
+
+def _line(name: str, result: str, problem: dict[str, Any]) -> dict[str, Any]:
+    place = ".".join(str(part) for part in problem["loc"])
+    return {"file": name, "result": result, "place": place or None, "message": problem["message"]}
