@@ -15,6 +15,7 @@ from services.access.audit import AuditLog
 from services.access.permission_service import PermissionService
 from services.actions.builtin import BUILTINS
 from services.actions.catalogue import Catalogue, Runner
+from services.actions.declared import DeclaredHttp
 from services.actions.guarded_client import open_client
 from services.actions.http import HttpRunner
 from services.actions.runners import Perform, RunnerOf, Runners
@@ -75,11 +76,13 @@ class Execution:
         self.waiters = Waiters()
         self.tidings = Tidings()
         self.http = HttpRunner(partial(open_client, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
+        self.secrets = Secrets(needs.secrets_dir)
+        self.known_actions = KnownActions(needs.db, needs.catalogue)
         builtins = {**BUILTINS, "http": self.http.perform, **needs.builtins}
-        self.runners = Runners(needs.catalogue, builtins=builtins, others=needs.runners)
+        declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
+        self.runners = Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
         self.journal = Journal(needs.db)
         self.library = Library(needs.db, self.journal, needs.versions)
-        self.known_actions = KnownActions(needs.db, needs.catalogue)
         self.starter = Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits)
         self.family = Family(library=self.library, starter=self.starter, permissions=needs.permissions, now=needs.now)
         self.decider = Decider(WorkerEvaluator(needs.expressions, self.known_actions), self.family)
@@ -134,7 +137,7 @@ class Execution:
         tools = Tools(
             journal=self.journal,
             decider=self.decider,
-            attempts=Attempts(self.runners, Secrets(needs.secrets_dir), needs.now),
+            attempts=Attempts(self.runners, self.secrets, needs.now),
             family=self.family,
             worker=self.worker,
             tidings=self.tidings,

@@ -7,7 +7,7 @@ import pytest
 from tests.docs.commands import Shell, commands, difference
 from tests.support.server import ROOT, running
 
-PAGES: tuple[str, ...] = ()
+PAGES = ("docs/how-to/coming-from-earlier-services.md",)
 
 
 @pytest.mark.e2e
