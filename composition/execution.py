@@ -1,0 +1,97 @@
+"""The registry and the engine with its shell: journal, dispatcher, actions."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from config import VERSION, Settings
+from models.dal import AsyncDAL
+from services.access.audit import AuditLog
+from services.access.authentication import utc_now
+from services.access.permission_service import PermissionService
+from services.actions.catalogue import Catalogue
+from services.actions.core_pack import CORE_ACTIONS
+from services.adapters.expression_worker import ExpressionWorker
+from services.engine.graph import Limits
+from services.engine.statuses import PUBLIC
+from services.execution.book import Book
+from services.execution.dispatch.embedded import Rules
+from services.execution.service import Execution
+from services.execution.service import Needs as ExecutionNeeds
+from services.idempotency import Idempotency
+from services.metrics import Metrics
+from services.registry.registry import Needs, Registry
+from services.registry.registry import build as build_registry
+
+log = logging.getLogger("millrace.app")
+
+
+def build_known(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: PermissionService) -> Registry:
+    """Workflows, packs and actions; the catalogue knows what is built in before the packs are loaded."""
+    catalogue = Catalogue(CORE_ACTIONS)
+    return build_registry(
+        Needs(
+            db=db,
+            audit=audit,
+            permissions=permissions,
+            catalogue=catalogue,
+            packs_dir=settings.packs_dir,
+            now=utc_now,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the execution side shares with the rest of the server."""
+
+    db: AsyncDAL
+    audit: AuditLog
+    permissions: PermissionService
+    idempotency: Idempotency
+    metrics: Metrics
+
+
+def build_execution(settings: Settings, known: Registry, around: Around) -> Execution:
+    """The engine's shell: journal, dispatcher, actions."""
+
+    def ended(book: Book) -> None:
+        status, state = PUBLIC[book.state.phase].value, book.state
+        around.metrics.executions.labels(status).inc()
+        if state.ended_at is not None:
+            seconds = (state.ended_at - book.facts.start_time).total_seconds()
+            around.metrics.execution_seconds.labels(status).observe(seconds)
+
+    return Execution(
+        ExecutionNeeds(
+            db=around.db,
+            versions=known.versions,
+            catalogue=known.actions.names(),
+            permissions=around.permissions,
+            idempotency=around.idempotency,
+            audit=around.audit,
+            expressions=ExpressionWorker(),
+            now=utc_now,
+            version=VERSION,
+            limits=_limits(settings),
+            rules=Rules(shutdown_s=max(0.5, settings.shutdown_seconds - 2.0)),
+            lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
+            http_allow_hosts=settings.http_allow_hosts,
+            secrets_dir=settings.secrets_dir,
+            on_end=ended,
+        )
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        workflow_timeout_s=settings.workflow_timeout_seconds,
+        max_loop_iterations=settings.max_loop_iterations,
+        max_total_operations=settings.max_total_operations,
+        max_items=settings.max_items,
+        max_loop_depth=settings.max_loop_depth,
+        max_parallel_nodes=settings.max_parallel_nodes,
+        max_context_bytes=settings.max_context_bytes,
+        max_result_bytes=settings.max_result_bytes,
+    )

@@ -1,0 +1,91 @@
+"""The life of the server: connect, migrate, first admin, background work, readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from config import Settings
+from controllers.context import Services
+from models.dal import Unavailable
+from services.access.authentication import utc_now
+from services.access.bootstrap import first_admin
+from services.background import Job
+from services.history.adoption import upgrade
+from services.readiness import Check
+
+log = logging.getLogger("millrace.app")
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+RECONNECT_S = 1.0
+MIN_FREE_BYTES = 64 * 1024 * 1024
+Announce = Callable[[str], None]
+
+
+@asynccontextmanager
+async def lifetime(settings: Settings, here: Services, announce: Announce) -> AsyncIterator[None]:
+    """Everything between the start of serving and its end; `announce` is told what only the operator may read."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    for note in settings.aliases_used:
+        log.info("settings: %s", note)
+    connected = asyncio.Event()
+
+    async def connect() -> None:
+        if await _connected(settings, here, announce):
+            connected.set()
+
+    here.readiness.add("migrations", lambda: _migrated(connected))
+    try:
+        await connect()
+        if not connected.is_set():
+            here.background.add(Job(name="connect", work=connect, every_s=RECONNECT_S, until=connected.is_set))
+        async with here.background.running(stop_limit_s=settings.shutdown_seconds):
+            yield
+    finally:
+        await here.db.close()
+
+
+async def _connected(settings: Settings, here: Services, announce: Announce) -> bool:
+    """Connect, migrate and bring up what the first start needs; False when the database cannot be reached now."""
+    try:
+        await here.db.open()
+        for name in await upgrade(here.db, MIGRATIONS, utc_now):
+            log.info("migrated: %s", name)
+        made = await first_admin(
+            here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
+        )
+        await here.registry.start()
+        await here.execution.start()
+    except Unavailable as error:
+        log.warning("the database cannot be reached, trying again: %s", error)
+        return False
+    if made is not None:
+        announce(f"The first admin key, shown only now: {made}")
+    return True
+
+
+async def _migrated(connected: asyncio.Event) -> Check:
+    return Check(connected.is_set(), "applied" if connected.is_set() else "waiting for the database")
+
+
+def add_checks(here: Services, settings: Settings) -> None:
+    """What `/ready` looks at."""
+
+    async def database() -> Check:
+        await here.db.ping()
+        return Check(True, here.db.engine)
+
+    async def disk() -> Check:
+        free = shutil.disk_usage(settings.data_dir).free
+        return Check(free >= MIN_FREE_BYTES, f"{free // 1024**2} MiB free")
+
+    async def dispatcher() -> Check:
+        return Check(here.execution.is_alive, f"{here.execution.driving} executions in hand")
+
+    here.readiness.add("database", database)
+    here.readiness.add("dispatcher", dispatcher)
+    here.readiness.add("disk", disk)
