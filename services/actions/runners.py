@@ -32,6 +32,10 @@ class Runners:
         self._builtins = dict(builtins)
         self._others = dict(others or {})
 
+    def provide(self, entry: str, function: Perform) -> None:
+        """Let builtin actions with this entry call `function`."""
+        self._builtins[entry] = function
+
     def begin(self, call: Call) -> Outcome | Awaitable[Any]:
         """Call the action. What is finished at once comes back as an Outcome, the rest has to be awaited by `finish`."""
         try:

@@ -1,0 +1,32 @@
+"""The product's own server with the bench's action in it: python -m bench.server (settings from the environment)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app import create_app
+from config import load
+from controllers import server
+from controllers.context import EXTENSION, Services
+from services import logs
+from services.actions.outcome import Call
+
+
+def touch(call: Call) -> dict[str, Any]:
+    """A trivial step, as the peers' are."""
+    return {"x": call.input["x"] + 1}
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    settings = load()
+    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
+    app = create_app(settings)
+    here: Services = app.extensions[EXTENSION]
+    here.execution.runners.provide("touch", touch)
+    listen = server.Listen(host=settings.host, port=settings.port, drain_s=1)
+    server.serve(app, listen, on_started=lambda url: print(url, flush=True), on_stop=here.stop)
+
+
+if __name__ == "__main__":
+    main()
