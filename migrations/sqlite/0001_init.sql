@@ -211,14 +211,14 @@ CREATE TABLE execution_event (
     events TEXT NOT NULL,
     at TEXT NOT NULL,
     PRIMARY KEY (execution_id, seq)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE payload (
     execution_id TEXT NOT NULL,
     n INTEGER NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (execution_id, n)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE worker (
     id TEXT NOT NULL,

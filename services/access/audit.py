@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -203,15 +205,26 @@ def _facts(entry: Entry) -> list[tuple[str, Any]]:
     return facts + [(name, value) for name, value in optional if value is not None]
 
 
+_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII without blank, quote and equals sign: the usual value
+
+
 def _value(value: Any) -> str:
     """A value without a blank stands as it is; others are quoted, so that no value can forge a field."""
     if value is None:
         return "-"
-    text = escape(str(value))
+    text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    text = escape(text)
     if text and not any(char in ' "=' for char in text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _moment(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(record.created))
+
+
+@lru_cache(maxsize=4)
+def _second(since_1970: int) -> str:
+    return datetime.fromtimestamp(since_1970, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -32,6 +32,15 @@ Input = inputs.Input
 
 def decide(graph: Graph, state: State, given: Input) -> Decision:
     """The events and commands that an input leads to. `state` is the same afterwards."""
+    return _decide(graph, state, given, keep=False)
+
+
+def advance(graph: Graph, state: State, given: Input) -> Decision:
+    """The same, with the events folded into `state`: `decide`, then `evolve` with each event, in one go."""
+    return _decide(graph, state, given, keep=True)
+
+
+def _decide(graph: Graph, state: State, given: Input, *, keep: bool) -> Decision:
     turn = Turn(graph, state, given_now(given))
     given = _unwrap(turn, given)
     refusal = _refusal(state, given)
@@ -46,7 +55,7 @@ def decide(graph: Graph, state: State, given: Input) -> Decision:
         _run_on(turn)
 
     try:
-        state.rehearse(play)
+        state.rehearse(play, keep=keep)
     except Unanswered:
         return Decision(commands=(turn.question(),))
     return Decision(tuple(turn.events), tuple(turn.commands))
@@ -255,4 +264,4 @@ _HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = {
     inputs.Recovered: _recovered,
 }
 
-__all__ = ["Decision", "Perform", "decide", "end_run"]
+__all__ = ["Decision", "Perform", "advance", "decide", "end_run"]

@@ -338,16 +338,21 @@ class State:
         self.children: dict[str, Key] = {}
         self.inquiries = 0
 
-    def rehearse(self, play: Callable[[], None]) -> None:
-        """Let `play` fold events, then take everything back, whatever happened."""
+    def rehearse(self, play: Callable[[], None], *, keep: bool = False) -> None:
+        """Let `play` fold events, then take everything back; with `keep` only when it raised."""
         before, number = self.__dict__.copy(), self.histories.next
         self.log.open()
+        kept = False
         try:
             play()
+            kept = keep
         finally:
-            self.log.take_back()
-            self.__dict__.update(before)
-            self.histories.next = number
+            if kept:
+                self.log.keep()
+            else:
+                self.log.take_back()
+                self.__dict__.update(before)
+                self.histories.next = number
 
     @property
     def ended(self) -> bool:

@@ -27,6 +27,10 @@ class Log:
             raise RuntimeError("a rehearsal is open already")
         self.undo = []
 
+    def keep(self) -> None:
+        """Let every change since `open` be."""
+        self.undo = None
+
     def take_back(self) -> None:
         """Take back every change since `open`, latest first."""
         taken, self.undo = self.undo, None

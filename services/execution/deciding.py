@@ -20,9 +20,8 @@ from services.engine.commands import (
     StartChild,
     work_key,
 )
-from services.engine.decide import decide
+from services.engine.decide import advance
 from services.engine.events import Event
-from services.engine.evolve import evolve
 from services.engine.graph import ActionFacts
 from services.engine.inputs import Evaluated, Input
 from services.engine.statuses import PUBLIC
@@ -85,8 +84,6 @@ class Decider:
         while waiting:
             decision = await self._decision(book, waiting.popleft())
             turn.refused = decision.refused
-            for event in decision.events:
-                evolve(book.state, event)
             turn.events += decision.events
             for command in decision.commands:
                 ended = ride(command) if isinstance(command, Perform) and len(turn.events) < MOST_EVENTS else None
@@ -97,7 +94,7 @@ class Decider:
         return turn
 
     async def _decision(self, book: Book, given: Input) -> Decision:
-        decision = decide(book.graph, book.state, given)
+        decision = advance(book.graph, book.state, given)
         answers: dict[str, Mapping[str, Any]] = {}
         facts: dict[str, ActionFacts] = {}
         while len(decision.commands) == 1 and isinstance(asked := decision.commands[0], Evaluate):
@@ -105,7 +102,7 @@ class Decider:
                 answers |= await self._evaluator.answers(asked.requests)
             if asked.actions:
                 facts |= await self._evaluator.facts(asked.actions)
-            decision = decide(book.graph, book.state, Evaluated(of=given, answers=answers, actions=facts))
+            decision = advance(book.graph, book.state, Evaluated(of=given, answers=answers, actions=facts))
         return decision
 
     async def compose(self, unit: Unit, book: Book, turn: Turn) -> None:
