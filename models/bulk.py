@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,8 @@ PG_TYPE = {"json": "text", "double": "float8"}
 
 
 def _moment(value: datetime | None) -> str | None:
+    if value is not None and value.tzinfo is UTC:  # as nearly always: nothing to convert
+        return value.isoformat(timespec="microseconds")[:26] + "Z"
     return None if value is None else timestamp_text(value)
 
 

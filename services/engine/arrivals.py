@@ -15,7 +15,7 @@ def stage(state: State, token: Token) -> None:
     """Make a task ready to start; `token.id` is given here."""
     log = state.log
     node = state.graph.nodes[token.node]
-    token = token._replace(id=state.next_token)
+    token = Token(state.next_token, *token[1:])
     state.next_token += 1
     log.put(state.staged, token.id, token)
     log.push(state.queue if node.kind is Kind.ACTION and node.items is None else state.free, token.id)
