@@ -23,7 +23,7 @@ from services.engine.expressions_jinja import (
 )
 from services.engine.expressions_nodes import Path, Reads
 from services.engine.expressions_scope import Scope
-from services.engine.expressions_values import TextStyle, plain
+from services.engine.expressions_values import MAX_VALUE_BYTES, TextStyle, is_list, is_mapping
 
 _REFUSED = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 
@@ -48,14 +48,20 @@ class WorkerText:
             "names": dict(self._names(scope)),
             "calls": [[name, list(args), _outcome(scope, name, args)] for name, args in self.calls],
         }
-        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        return {"id": digest[:32], **body}
+        try:
+            text = orjson.dumps(body, default=_data, option=orjson.OPT_SORT_KEYS)
+        except TypeError as error:
+            raise ExpressionError(f"what the expression reads is not JSON: {error}", expression=self.source) from error
+        if len(text) > MAX_VALUE_BYTES:
+            raise ExpressionError("the expression reads too much data", expression=self.source)
+        request: dict[str, Any] = orjson.loads(text)
+        return {"id": hashlib.sha256(text).hexdigest()[:32], **request}
 
     def _names(self, scope: Scope) -> Iterator[tuple[str, Any]]:
         for root, keys in self.roots.items():
             try:
                 value = scope.names[root]
-                yield root, plain(value if keys is None else {key: value[key] for key in sorted(keys) if key in value})
+                yield root, value if keys is None else {key: value[key] for key in sorted(keys) if key in value}
             except (KeyError, TypeError):
                 continue
 
@@ -93,12 +99,21 @@ def _names_in(tree: nodes.Template) -> tuple[set[str], set[str]]:
     return loaded, stored
 
 
+def _data(value: Any) -> Any:
+    """What a lazily filled view holds."""
+    if is_mapping(value):
+        return dict(value)
+    if is_list(value):
+        return list(value)
+    raise TypeError(type(value).__name__)
+
+
 def _outcome(scope: Scope, name: str, args: tuple[Any, ...]) -> dict[str, Any]:
     function = scope.functions.get(name)
     if function is None:
         return {"error": f"{name}() cannot be used here"}
     try:
-        return {"value": plain(function(*args))}
+        return {"value": function(*args)}
     except LookupError as error:
         return {"error": str(error.args[0]) if error.args else f"{name}() found nothing"}
     except ExpressionError as error:

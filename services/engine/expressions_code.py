@@ -307,11 +307,14 @@ def _text(node: n.Text) -> Code:
         texts: list[str] = []
         size = 0
         for part in parts:
-            texts.append(text_of(part(scope)))
-            size += len(texts[-1])
+            value = part(scope)
+            text = text_of(value)
+            if text is not value:
+                scope.charge(len(text) // 4)
+            texts.append(text)
+            size += len(text)
             if size > MAX_TEXT:
                 raise ExpressionError(f"the text grows beyond {MAX_TEXT:,} characters")
-        scope.charge(size // 10)
         return "".join(texts)
 
     return write

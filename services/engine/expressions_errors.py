@@ -50,6 +50,10 @@ class UndefinedName(ExpressionError):
     """An expression reads a name that has no value."""
 
 
+class TooMuchWork(ExpressionError):
+    """An expression works on more data than the server's own process is given to."""
+
+
 class MixedLanguages(ExpressionError):
     """Two expression languages in one text."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -16,7 +16,6 @@ from services.engine.expressions_scope import Scope
 from services.engine.expressions_stackstorm import STACKSTORM_FILTERS
 from services.engine.expressions_values import (
     MAX_TEXT,
-    bounded_text,
     dump_json,
     is_list,
     is_mapping,
@@ -122,7 +121,7 @@ def identity(scope: Scope, value: Any) -> Any:
     """Something hashable by which equal values are recognised."""
     if is_mapping(value) or is_list(value):
         text = orjson.dumps(plain(value), option=orjson.OPT_SORT_KEYS)
-        scope.charge(len(text) // 10)
+        scope.charge(5 + len(text) // 4)
         return text
     return (isinstance(value, bool), value)
 
@@ -180,13 +179,15 @@ def _get(scope: Scope, value: Any, key: Any, default: Any = None) -> Any:
     return _object(value).get(key, default) if isinstance(key, str) else default
 
 
-def _json(_scope: Scope, value: Any) -> str:
-    return dump_json(value)
+def _json(scope: Scope, value: Any) -> str:
+    text = dump_json(value)
+    scope.charge(10 + len(text) // 4)
+    return text
 
 
 def _from_json(scope: Scope, value: Any) -> Any:
     text = the_text(value)
-    scope.charge(len(text) // 10)
+    scope.charge(1 + len(text) // 10)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -267,14 +268,24 @@ def joined(text_of: Callable[[Any], str]) -> Filter:
     """The filter `join`, for one way of writing values as text."""
 
     def join(scope: Scope, value: Any, separator: Any = "", attribute: Any = None) -> str:
-        items = [text_of(reach(scope, item, attribute)) for item in elements(scope, value)]
-        size = sum(map(len, items)) + len(items) * len(the_text(separator))
-        scope.charge(size // 10)
-        if size > 2 * MAX_TEXT:
-            raise ExpressionError(f"join: the text grows beyond {MAX_TEXT:,} characters")
-        return bounded_text(the_text(separator).join(items))
+        found = (reach(scope, item, attribute) for item in elements(scope, value))
+        return join_texts(scope, found, the_text(separator), text_of)
 
     return join
+
+
+def join_texts(scope: Scope, items: Iterable[Any], separator: str, text_of: Callable[[Any], str]) -> str:
+    """The items as one text; ends as soon as it grows too long."""
+    texts: list[str] = []
+    size = 0
+    for item in items:
+        text = text_of(item)
+        scope.charge(1 + len(text) // (100 if text is item else 4))
+        size += len(text) + len(separator)
+        if size > MAX_TEXT + len(separator):
+            raise ExpressionError(f"join: the text grows beyond {MAX_TEXT:,} characters")
+        texts.append(text)
+    return separator.join(texts)
 
 
 def texted(text_of: Callable[[Any], str]) -> Filter:
@@ -282,7 +293,7 @@ def texted(text_of: Callable[[Any], str]) -> Filter:
 
     def string(scope: Scope, value: Any) -> str:
         text = text_of(value)
-        scope.charge(len(text) // 10)
+        scope.charge(1 + len(text) // (100 if value is text else 4))
         return text
 
     return string

@@ -9,7 +9,7 @@ from typing import Any
 from services.engine import expressions_nodes as n
 from services.engine.expressions_blocks import WorkerText, read_blocks
 from services.engine.expressions_code import Code, compile_node, is_read
-from services.engine.expressions_errors import ExpressionError, NeedsWorker
+from services.engine.expressions_errors import ExpressionError, NeedsWorker, TooMuchWork
 from services.engine.expressions_jinja import Beyond, Reader, expressions_in, parse
 from services.engine.expressions_nodes import Node, Reads
 from services.engine.expressions_reads import reads_of
@@ -46,11 +46,13 @@ def literal_leaf(value: Any) -> Leaf:
     return Leaf(code=lambda _scope: value, reads=Reads(), literal=True)
 
 
-def node_leaf(node: Node, source: str) -> Leaf:
-    """A text that is evaluated in this process."""
+def node_leaf(node: Node, source: str, heavy: Code | None = None) -> Leaf:
+    """A text that is evaluated in this process; `heavy` takes over where its data turn out to be too much for that."""
     if isinstance(node, n.Const):
         return literal_leaf(node.value)
-    return Leaf(code=_guarded(compile_node(node), source, as_read=is_read(node)), reads=reads_of(node))
+    reads = reads_of(node)
+    code = _guarded(compile_node(node), source, as_read=is_read(node))
+    return Leaf(code=code if heavy is None or reads.secrets else _relieved(code, heavy), reads=reads)
 
 
 def jinja_leaf(source: str, style: Style) -> Leaf:
@@ -66,7 +68,7 @@ def jinja_leaf(source: str, style: Style) -> Leaf:
         if parts is None:
             return _worker_leaf(read_blocks(tree, source, whole=False, style=style.text))
         read = [reader.whole(part) for part in parts]
-        return node_leaf(read[0] if whole else _written(reader, read), source)
+        return node_leaf(read[0] if whole else _written(reader, read), source, _elsewhere(source, whole, style))
     except Beyond:
         return _worker_leaf(read_blocks(tree, source, whole=whole, style=style.text))
 
@@ -105,6 +107,21 @@ def _guarded(code: Code, source: str, *, as_read: bool) -> Code:
             raise ExpressionError(str(error).lstrip("_"), expression=source) from error
 
     return evaluate
+
+
+def _relieved(code: Code, heavy: Code) -> Code:
+    def evaluate(scope: Scope) -> Any:
+        try:
+            return code(scope)
+        except TooMuchWork:
+            return heavy(scope)
+
+    return evaluate
+
+
+def _elsewhere(source: str, whole: bool, style: Style) -> Code:
+    """The same text in the worker, read when it is needed."""
+    return lambda scope: _worker_leaf(read_blocks(parse(source), source, whole=whole, style=style.text)).code(scope)
 
 
 def _worker_leaf(text: WorkerText) -> Leaf:

@@ -46,21 +46,31 @@ def regex_replace(scope: Scope, text: Any, pattern: Any, replacement: Any = "") 
     compiled = _prepared(scope, text, pattern)
     if not isinstance(replacement, str):
         raise ExpressionError(f"a replacement is text, not {kind_of(replacement)}")
-    scope.charge((len(text) + 1) * (len(replacement) + 1) // 100)
-    return bounded_text(str(compiled.sub(lambda _match: replacement, text)))
+    parts: list[str] = []
+    end = 0
+    for match in compiled.finditer(text):
+        scope.charge(8 + len(replacement) // 100)
+        parts += (text[end : match.start()], replacement)
+        end = match.end()
+    return bounded_text("".join([*parts, text[end:]]))
 
 
 def regex_findall(scope: Scope, text: Any, pattern: Any) -> list[Any]:
     """All matches; with groups in the pattern, the groups of each."""
-    found = _prepared(scope, text, pattern).findall(text)
-    scope.charge(len(found))
-    return [list(match) if isinstance(match, tuple) else match for match in found]
+    found: list[Any] = []
+    for match in _prepared(scope, text, pattern).finditer(text):
+        scope.charge(8)
+        groups = match.groups("")
+        found.append(match.group(0) if not groups else groups[0] if len(groups) == 1 else list(groups))
+    return found
 
 
 def regex_substring(scope: Scope, text: Any, pattern: Any, index: Any = 0) -> Any:
     """The match with that index; an error when there is none."""
-    found = [match.group(0) for match in _prepared(scope, text, pattern).finditer(text)]
-    scope.charge(len(found))
+    found: list[str] = []
+    for match in _prepared(scope, text, pattern).finditer(text):
+        scope.charge(8)
+        found.append(match.group(0))
     if not isinstance(index, int) or not -len(found) <= index < len(found):
         raise ExpressionError(f"the pattern has no match number {index}")
     return found[index]

@@ -40,17 +40,21 @@ def _replace(scope: Scope, value: Any, old: Any, new: Any, count: Any = None) ->
     text, before, after = the_text(value), the_text(old), the_text(new)
     found = text.count(before) if count is None else min(text.count(before), int(count))
     size = len(text) + found * (len(after) - len(before))
-    scope.charge((len(text) + size) // 10)
     if size > MAX_TEXT:
         raise ExpressionError(f"replace: the text grows beyond {MAX_TEXT:,} characters")
+    scope.charge((len(text) + size) // 10)
     return text.replace(before, after, found)
 
 
 def _split(scope: Scope, value: Any, separator: Any = None, limit: Any = -1) -> list[str]:
-    text = the_text(value)
-    parts = text.split(separator, limit)
-    scope.charge(len(parts) + len(text) // 10)
-    return parts
+    charge_split(scope, the_text(value), separator)
+    return the_text(value).split(separator, limit)
+
+
+def charge_split(scope: Scope, text: str, separator: Any) -> None:
+    """Count the parts before they are made."""
+    parts = text.count(separator) if isinstance(separator, str) else len(text) // 2
+    scope.charge(1 + parts + len(text) // 100)
 
 
 def _truncate(scope: Scope, value: Any, length: Any = 255, killwords: Any = False, end: Any = "...") -> str:

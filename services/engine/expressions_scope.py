@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.engine.expressions_errors import ExpressionError
+from services.engine.expressions_errors import TooMuchWork
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 250_000
+"""A step takes about a microsecond."""
 
 Function = Callable[..., Any]
 
@@ -43,4 +44,4 @@ class Scope:
         """Count work that grows with the data, so that an expression cannot keep the server busy."""
         self.steps += units
         if self.steps > MAX_STEPS:
-            raise ExpressionError("the expression does too much work on too much data")
+            raise TooMuchWork("the expression does too much work on too much data")

@@ -103,7 +103,7 @@ def plain(value: Any) -> Any:
 
 
 class _Copy:
-    """Copies a value while counting what it would take to write it down."""
+    """Copies a value while counting what it would take to write it down; an element counts 16 bytes and its text."""
 
     __slots__ = ("left",)
 
@@ -112,24 +112,33 @@ class _Copy:
 
     def copy(self, value: Any, depth: int) -> Any:
         if type(value) in _SCALARS:
-            self._take(len(value) if type(value) is str else 8)
+            if type(value) is str:
+                self._take(len(value))
             return scalar(value)
         if depth > MAX_DEPTH:
             raise ExpressionError(f"the value is nested deeper than {MAX_DEPTH} levels")
-        self._take(8)
+        deeper = depth + 1
         if is_mapping(value):
-            return {self._key(key): self.copy(item, depth + 1) for key, item in value.items()}
+            self._take(16 * len(value) + 16 + sum(map(len, map(_key, value))))
+            return {key: item if _is_small(item) else self.copy(item, deeper) for key, item in value.items()}
         if is_list(value):
-            return [self.copy(item, depth + 1) for item in value]
+            self._take(16 * len(value) + 16)
+            return [item if _is_small(item) else self.copy(item, deeper) for item in value]
         raise ExpressionError(f"{type(value).__name__} is not a JSON value")
-
-    def _key(self, key: Any) -> str:
-        if not isinstance(key, str):
-            raise ExpressionError(f"the key {key!r} of an object is not text")
-        self._take(len(key))
-        return key
 
     def _take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
             raise ExpressionError(f"the value grows beyond {MAX_VALUE_BYTES:,} bytes")
+
+
+def _is_small(value: Any) -> bool:
+    """A value that needs no look: the flat price of its place covers it."""
+    kind = type(value)
+    return (kind is str and len(value) < 16) or kind is bool or (kind is int and -_STORABLE <= value < _STORABLE)
+
+
+def _key(key: Any) -> str:
+    if type(key) is not str and not isinstance(key, str):
+        raise ExpressionError(f"the key {key!r} of an object is not text")
+    return key

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from services.engine.expressions_errors import ExpressionError
-from services.engine.expressions_filters import elements
-from services.engine.expressions_scalars import the_text
+from services.engine.expressions_filters import elements, join_texts
+from services.engine.expressions_scalars import charge_split, the_text
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_values import MAX_TEXT, bounded_text, dump_json, is_list, is_mapping, python_text
 
@@ -50,27 +50,20 @@ def trim_right(scope: Scope, value: Any, chars: Any = None) -> str:
 
 def split(scope: Scope, value: Any, separator: Any = None, max_splits: Any = -1) -> list[str]:
     """The parts between the separators."""
-    parts = the_text(value).split(separator, max_splits)
-    scope.charge(len(parts) + len(value) // 10)
-    return parts
+    charge_split(scope, the_text(value), separator)
+    return the_text(value).split(separator, max_splits)
 
 
 def right_split(scope: Scope, value: Any, separator: Any = None, max_splits: Any = -1) -> list[str]:
     """The parts between the separators, counted from the right."""
-    parts = the_text(value).rsplit(separator, max_splits)
-    scope.charge(len(parts) + len(value) // 10)
-    return parts
+    charge_split(scope, the_text(value), separator)
+    return the_text(value).rsplit(separator, max_splits)
 
 
 def join(scope: Scope, value: Any, other: Any) -> str:
     """`list.join(separator)` or `separator.join(list)`."""
     items, separator = (other, value) if isinstance(value, str) else (value, other)
-    texts = [to_text(scope, item) for item in elements(scope, items)]
-    size = sum(map(len, texts)) + len(texts) * len(the_text(separator))
-    scope.charge(size // 10)
-    if size > 2 * MAX_TEXT:
-        raise ExpressionError(f"join: the text grows beyond {MAX_TEXT:,} characters")
-    return bounded_text(separator.join(texts))
+    return join_texts(scope, elements(scope, items), the_text(separator), lambda item: to_text(scope, item))
 
 
 def starts_with(_scope: Scope, value: Any, *prefixes: Any) -> bool:
