@@ -21,9 +21,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
 
 from services.engine.expressions_errors import ExpressionError
-from services.engine.expressions_filters import FILTERS, PURE_FUNCTIONS, TESTS, joined, texted
+from services.engine.expressions_filters import FILTERS, PURE_FUNCTIONS, joined, texted
 from services.engine.expressions_jinja import SCOPE_FUNCTIONS, WORKER_FILTERS
 from services.engine.expressions_operators import BINARY
+from services.engine.expressions_predicates import TESTS
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_values import is_list, is_mapping, plain, text_function
 

@@ -129,8 +129,6 @@ class _Writer:
     def assignments(self, entries: Iterable[Assignment], place: str) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for entry in entries:
-            if entry.name.startswith("__"):
-                self.refused.append(f"the name {entry.name} is private in the native language")
             written[entry.name] = None if entry.value is None else self.text(entry.value, f"{place}.{entry.name}")
         return written
 
@@ -211,13 +209,9 @@ class _Writer:
         return entry.merge or (self.graph.profile.publish_merges and whole)
 
     def condition(self, when: When, place: str) -> Any:
-        if when is None:
-            return "completed"
         if isinstance(when, frozenset):
-            word = next((word for word, outcomes in OUTCOMES.items() if outcomes == when), None)
-            if word is None:
-                self.refused.append(f"{place} has a condition without a word")
-            return word
+            return next(word for word, outcomes in OUTCOMES.items() if outcomes == when)
+        assert when is not None
         return self.text(when, place)
 
 

@@ -9,8 +9,8 @@ import orjson
 
 from services.engine import expressions_operators as op
 from services.engine.expressions_errors import ExpressionError
+from services.engine.expressions_predicates import TESTS
 from services.engine.expressions_regex import regex_findall, regex_match, regex_replace, regex_search
-from services.engine.expressions_rules import holds
 from services.engine.expressions_scalars import SCALAR_FILTERS, SCALAR_METHODS, the_text
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_stackstorm import STACKSTORM_FILTERS
@@ -148,7 +148,8 @@ def _reverse(scope: Scope, value: Any) -> Any:
     return elements(scope, value)[::-1]
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def the_object(value: Any) -> Mapping[str, Any]:
+    """The value, which has to be an object."""
     if not is_mapping(value):
         raise ExpressionError(f"{kind_of(value)} is not an object")
     mapping: Mapping[str, Any] = value
@@ -156,16 +157,16 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _keys(scope: Scope, value: Any) -> list[Any]:
-    return elements(scope, _object(value))
+    return elements(scope, the_object(value))
 
 
 def _values(scope: Scope, value: Any) -> list[Any]:
-    scope.charge(len(_object(value)))
+    scope.charge(len(the_object(value)))
     return list(value.values())
 
 
 def _items(scope: Scope, value: Any) -> list[Any]:
-    scope.charge(len(_object(value)))
+    scope.charge(len(the_object(value)))
     return [[key, item] for key, item in value.items()]
 
 
@@ -176,7 +177,7 @@ def _dictsort(scope: Scope, value: Any, case_sensitive: Any = False, by: Any = "
 
 def _get(scope: Scope, value: Any, key: Any, default: Any = None) -> Any:
     scope.charge(1)
-    return _object(value).get(key, default) if isinstance(key, str) else default
+    return the_object(value).get(key, default) if isinstance(key, str) else default
 
 
 def _json(scope: Scope, value: Any) -> str:
@@ -299,17 +300,6 @@ def texted(text_of: Callable[[Any], str]) -> Filter:
     return string
 
 
-def _type_test(*types: type, refuse: type | None = None) -> Filter:
-    def test(_scope: Scope, value: Any) -> bool:
-        return isinstance(value, types) and not (refuse is not None and isinstance(value, refuse))
-
-    return test
-
-
-def _divisible(scope: Scope, value: Any, by: Any) -> bool:
-    return bool(op.modulo(scope, value, by) == 0)
-
-
 FILTERS: Mapping[str, Filter] = {
     **SCALAR_FILTERS,
     **STACKSTORM_FILTERS,
@@ -350,45 +340,6 @@ FILTERS: Mapping[str, Filter] = {
     "str": texted(json_text),
     "string": texted(json_text),
     "join": joined(json_text),
-}
-
-TESTS: Mapping[str, Filter] = {
-    "none": lambda _scope, value: value is None,
-    "null": lambda _scope, value: value is None,
-    "string": _type_test(str),
-    "number": _type_test(int, float),
-    "integer": _type_test(int, refuse=bool),
-    "float": _type_test(float),
-    "boolean": _type_test(bool),
-    "true": lambda _scope, value: value is True,
-    "false": lambda _scope, value: value is False,
-    "mapping": lambda _scope, value: is_mapping(value),
-    "sequence": lambda _scope, value: is_list(value) or isinstance(value, str),
-    "iterable": lambda _scope, value: is_list(value) or is_mapping(value) or isinstance(value, str),
-    "odd": lambda scope, value: op.modulo(scope, value, 2) == 1,
-    "even": lambda scope, value: op.modulo(scope, value, 2) == 0,
-    "divisibleby": _divisible,
-    "lower": lambda _scope, value: the_text(value).islower(),
-    "upper": lambda _scope, value: the_text(value).isupper(),
-    "in": op.contained,
-    "eq": op.equal,
-    "equalto": op.equal,
-    "==": op.equal,
-    "ne": op.different,
-    "!=": op.different,
-    "lt": op.less,
-    "lessthan": op.less,
-    "<": op.less,
-    "le": op.less_equal,
-    "<=": op.less_equal,
-    "gt": op.greater,
-    "greaterthan": op.greater,
-    ">": op.greater,
-    "ge": op.greater_equal,
-    ">=": op.greater_equal,
-    "match": regex_match,
-    "search": regex_search,
-    "holds": holds,
 }
 
 METHODS: Mapping[str, Filter] = {

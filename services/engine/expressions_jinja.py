@@ -12,8 +12,9 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 from services.engine import expressions_nodes as n
 from services.engine import expressions_operators as op
 from services.engine.expressions_errors import ExpressionError
-from services.engine.expressions_filters import FILTERS, METHODS, PURE_FUNCTIONS, TESTS, joined, texted
+from services.engine.expressions_filters import FILTERS, METHODS, PURE_FUNCTIONS, joined, texted
 from services.engine.expressions_nodes import Node
+from services.engine.expressions_predicates import TESTS
 
 MAX_SOURCE = 16_384
 MAX_NODES = 2_000

@@ -12,7 +12,8 @@ from services.engine.compile import compile_definition
 from services.engine.dialects.yaql_functions import FUNCTIONS, LAMBDA_METHODS, PLAIN_METHODS
 from services.engine.export import export_definition
 from services.engine.expressions import NeedsWorker, Scope, compile_template
-from services.engine.expressions_filters import FILTERS, METHODS, TESTS
+from services.engine.expressions_filters import FILTERS, METHODS
+from services.engine.expressions_predicates import TESTS
 from services.engine.expressions_jinja import WORKER_FILTERS
 from services.engine.expressions_rules import OPERATORS
 from tests.unit.play import play

@@ -37,10 +37,6 @@ class Values:
                 self.findings.error(problem.code, f"{problem.message} in {problem.expression}", path=path)
             return self.literal(None)
 
-    def text(self, value: Any, path: str) -> Template:
-        """A value of the document with `{{name}}` places; `secrets.NAME` may be one in an input."""
-        return self.compile(write.text(value), path, secrets=True)
-
     def expression(self, source: str, path: str) -> Template:
         """One expression."""
         return self.compile("{{ " + source + " }}", path)

@@ -26,7 +26,7 @@ def literal(value: Any) -> str:
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{literal(str(key))}: {literal(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return "[" + ", ".join(map(literal, value)) + "]"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
@@ -57,7 +57,7 @@ def text(source: Any) -> Any:
         return _PLACE.sub(lambda match: _place(match[1].strip()), source) if "{{" in source else _quoted(source)
     if isinstance(source, Mapping):
         return {key: text(item) for key, item in source.items()}
-    if isinstance(source, list | tuple):
+    if isinstance(source, list):
         return [text(item) for item in source]
     return source
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from services.engine import expressions_operators as op
 from services.engine.expressions_errors import ExpressionError, UndefinedName
-from services.engine.expressions_filters import FILTERS, distinct, elements, identity, ordered, sort_key
+from services.engine.expressions_filters import FILTERS, distinct, elements, identity, ordered, sort_key, the_object
 from services.engine.expressions_scope import Scope
 from services.engine.expressions_values import is_list, is_mapping, kind_of
 
@@ -134,17 +134,17 @@ def index_where(scope: Scope, items: Any, holds: Each) -> int:
 
 def contains_key(_scope: Scope, value: Any, key: Any) -> bool:
     """Has the object that key?"""
-    return key in _object(value)
+    return key in the_object(value)
 
 
 def contains_value(scope: Scope, value: Any, item: Any) -> bool:
     """Has the object that value?"""
-    return op.contained(scope, item, list(_object(value).values()))
+    return op.contained(scope, item, list(the_object(value).values()))
 
 
 def set_key(scope: Scope, value: Any, key: Any, item: Any = None) -> dict[str, Any]:
     """The object with a key set, or with all keys of another object."""
-    scope.charge(len(_object(value)))
+    scope.charge(len(the_object(value)))
     return {**value, **key} if is_mapping(key) else {**value, _key(key): item}
 
 
@@ -160,12 +160,12 @@ def delete(scope: Scope, value: Any, *what: Any) -> Any:
 
 def delete_all(scope: Scope, value: Any, keys: Any) -> Any:
     """The object without the keys in the list."""
-    return delete(scope, _object(value), *elements(scope, keys))
+    return delete(scope, the_object(value), *elements(scope, keys))
 
 
 def merge_with(scope: Scope, a: Any, b: Any) -> dict[str, Any]:
     """Two objects key by key, objects inside too; lists are put together."""
-    scope.charge(len(_object(a)) + len(_object(b)))
+    scope.charge(len(the_object(a)) + len(the_object(b)))
     merged = dict(a)
     for key, item in b.items():
         merged[key] = _merged(scope, merged[key], item) if key in merged else item
@@ -307,13 +307,6 @@ def from_pairs(scope: Scope, pairs: Any) -> dict[str, Any]:
         key, value = elements(scope, pair)
         built[_key(key)] = value
     return built
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not is_mapping(value):
-        raise ExpressionError(f"{kind_of(value)} is not an object")
-    mapping: Mapping[str, Any] = value
-    return mapping
 
 
 def _key(key: Any) -> str:
