@@ -16,6 +16,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,14 @@ class Shell:
         self.url = url
         self.state = folder / ".variables"
         self.env = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(folder),
             "MILLRACE_KEY": key,
             "MILLRACE_URL": url,
             "ACCESS_TOKEN": key,
+            "PROJECT": str(Path(__file__).parents[2]),
+            "DATA_DIR": str(folder / "data"),
+            "OLD": str(folder / "old.db"),
         }
 
     def run(self, command: Command) -> None:

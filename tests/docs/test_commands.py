@@ -7,7 +7,11 @@ import pytest
 from tests.docs.commands import Shell, commands, difference
 from tests.support.server import ROOT, running
 
-PAGES = ("docs/how-to/coming-from-earlier-services.md",)
+PAGES = (
+    "docs/how-to/coming-from-earlier-services.md",
+    "docs/how-to/record-langgraph-runs.md",
+    "docs/reference/run-history.md",
+)
 
 
 @pytest.mark.e2e
