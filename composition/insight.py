@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from config import Settings
 from models.dal import AsyncDAL
+from services.access.actor import Actor
 from services.adapters.prometheus import Prometheus
 from services.background import Background
+from services.execution.lifecycle import StartRequest
+from services.execution.service import Execution
 from services.insight.insight import Insight, Surroundings
+from services.insight.watches import Start
 
 log = logging.getLogger("millrace.app")
 
@@ -29,3 +35,13 @@ def build_prometheus(settings: Settings, background: Background) -> Prometheus |
     prometheus = Prometheus(settings.prom_url, authorization=settings.prom_authorization)
     background.on_stop("prometheus", prometheus.close)
     return prometheus
+
+
+def starter(execution: Execution) -> Start:
+    """How a watch starts a workflow: as its owner, like a request of theirs would."""
+
+    async def start(actor: Actor, workflow: str, variables: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        request = StartRequest(identifier=workflow, variables=variables, metadata=dict(metadata))
+        await execution.lifecycle.start(request, by=actor)
+
+    return start

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from composition.insight import starter
 from config import Settings
 from controllers.context import Services
 from models.dal import Unavailable
@@ -60,6 +61,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
         )
         await here.registry.start()
         await here.execution.start()
+        here.insight.watches.start = starter(here.execution)
     except Unavailable as error:
         log.warning("the database cannot be reached, trying again: %s", error)
         return False

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 from controllers import pages
 from controllers.shapes import BaseModel
 from models.signals import SignalRow, WatchRow
+from services.insight.own_runs import OwnInsight
 from services.insight.probes import SHOWN_SERIES, Answer, Found
 from services.insight.signals import Detail
 
@@ -173,6 +174,52 @@ class WatchView(BaseModel):
     last_at: datetime | None
     last_error: str | None
     created: datetime
+
+
+class InsightVersionView(BaseModel):
+    """The version with which a change began."""
+
+    version: str
+    published_at: datetime | None
+    published_by: str | None
+
+
+class InsightView(BaseModel):
+    """One unusual thing; `usual` and `now` are seconds for durations and silence, shares for rates."""
+
+    kind: str
+    node: str | None
+    score: float
+    since: datetime
+    usual: float
+    now: float
+    hint: str
+    version: InsightVersionView | None
+    example_runs: list[str]
+
+
+class InsightsView(BaseModel):
+    """What is unusual about a workflow's own runs, the strongest first."""
+
+    workflow_id: str
+    as_of: datetime
+    insights: list[InsightView]
+
+
+def insight(found: OwnInsight) -> dict[str, Any]:
+    """One unusual thing as the API shows it."""
+    one, version = found.finding, found.version
+    return {
+        "kind": one.kind,
+        "node": one.node,
+        "score": round(one.score, 4),
+        "since": _time(one.since),
+        "usual": one.usual,
+        "now": one.now,
+        "hint": found.hint,
+        "version": {name: getattr(version, name) for name in InsightVersionView.model_fields} if version else None,
+        "example_runs": list(one.examples),
+    }
 
 
 def probe(answer: Answer) -> dict[str, Any]:

@@ -163,3 +163,16 @@ async def remove_watch(watch_id: UUID) -> Response:
     """End a watch; its signals stay."""
     await services().insight.watches.remove(actor(), watch_id)
     return envelope.ok({"id": watch_id}, message="Watch deleted")
+
+
+# ---- our own runs ------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get(f"{API}/workflows/<workflow_id>/insights")
+@requires(Permission.SIGNAL_VIEW)
+@describe(Operation(tag="insight", answers={200: views.InsightsView}, errors=(404,)))
+async def workflow_insights(workflow_id: str) -> Response:
+    """What is unusual about this workflow's own runs now, and since which version."""
+    now = utc_now()
+    found = await services().insight.own_runs.of(actor(), workflow_id, now=now)
+    return envelope.ok({"workflow_id": workflow_id, "as_of": now, "insights": [views.insight(one) for one in found]})

@@ -31,7 +31,7 @@ class Prometheus:
             "start": f"{wanted.start.timestamp():.3f}",
             "end": f"{wanted.end.timestamp():.3f}",
             "step": str(wanted.step_s),
-            "timeout": f"{self._timeout_s * 0.9:.1f}s",
+            "timeout": f"{int(self._timeout_s * 900)}ms",
         }
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -17,8 +17,10 @@ from services.insight.detectors.hints import Finding
 from services.insight.detectors.methods import MIN_POINTS, judge, judge_auto
 from services.insight.detectors.series import Judgement, Series
 from services.insight.jobs import Judged, WatchJob
+from services.insight.own_judging import own_runs
 from services.insight.sources import MAX_SERIES, Fetched, series_key
 
+__all__ = ["own_runs", "probe", "watch"]
 SHOWN = 240
 """Points kept with a signal: the window it was judged on."""
 CALM = 10

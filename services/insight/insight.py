@@ -15,6 +15,7 @@ from services.background import Job
 from services.insight.helper import Helper
 from services.insight.host import EVERY_S, HostSampler
 from services.insight.local import LocalMetrics
+from services.insight.own_runs import OwnRuns
 from services.insight.probes import Probes
 from services.insight.signals import Signals
 from services.insight.sources import Source, Sources
@@ -68,13 +69,18 @@ class Insight:
         self.probes = Probes(db, sources, self.helper, find=around.find, metrics=around.metrics)
         self.signals = Signals(db, see=around.see, find=around.find, audit=around.audit)
         self.watches = Watches(db, sources, self.helper, self.probes, audit=around.audit)
+        self.own_runs = OwnRuns(db, self.helper, find=around.find, see=around.see, metrics=around.metrics)
 
     def jobs(self) -> Sequence[Job]:
         """What runs in the background of a server."""
         return (
             Job(name="sample-host", work=self.sampler.sample, every_s=EVERY_S),
             Job(name="run-watches", work=self._run_watches, every_s=1.0),
+            Job(name="judge-own-runs", work=self._judge_own_runs, every_s=15.0),
         )
+
+    async def _judge_own_runs(self) -> None:
+        await self.own_runs.look(self._now())
 
     async def _run_watches(self) -> None:
         while await self.watches.run_due(self._now()):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from services.insight.sources import Fetched
 
@@ -37,3 +38,39 @@ class WatchJob:
     fetched: Fetched
     states: Mapping[str, bytes]
     bars: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRun:
+    """One run of a workflow. `events`: rows of its event log (JSON); `node_logs`: what another runner told."""
+
+    run_id: str
+    started: float
+    status: str
+    duration_ms: int | None
+    version: str | None
+    error: str | None
+    events: tuple[str, ...]
+    node_logs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class OwnJob:
+    """The newest runs of one workflow, oldest first."""
+
+    runs: Sequence[OwnRun]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFinding:
+    """One unusual thing. `version`: the one whose first run began it, if it began with a version."""
+
+    kind: str
+    node: str | None
+    score: float
+    since: float
+    usual: float
+    now: float
+    hint: str
+    examples: tuple[str, ...]
+    version: str | None

@@ -222,12 +222,28 @@ def _missing(runs: Runs, now: float) -> Unusual | None:
     return _silence(runs, now, late)
 
 
+def expect_by(runs: Runs) -> float | None:
+    """The time from which on silence may be unusual; None when no schedule can be learned."""
+    if len(runs.started) < MIN_GAPS + 1:
+        return None
+    gaps = np.diff(runs.started)
+    middle = float(np.median(gaps))
+    jitter = 1.4826 * float(np.median(np.abs(gaps - middle)))
+    if middle >= 30 and jitter <= 0.1 * middle:
+        return float(runs.started[-1]) + middle + _grace(gaps, middle, jitter)
+    return float(runs.started[-1]) + max(300.0, 3 * middle, 2 * float(np.max(gaps)))
+
+
+def _grace(gaps: F64, period: float, jitter: float) -> float:
+    """How much later than its time a scheduled run may come."""
+    usual = float(np.quantile(np.abs(gaps - period), 0.95)) * 1.5
+    return min(max(60.0, 6 * jitter, 0.02 * period, usual), 0.5 * period)
+
+
 def _overdue(runs: Runs, now: float, period: float, jitter: float) -> Unusual | None:
     """A scheduled run that is late by more than runs ever are."""
     times = runs.started
-    gaps = np.diff(times)
-    grace = max(60.0, 6 * jitter, 0.02 * period, float(np.quantile(np.abs(gaps - period), 0.95)) * 1.5)
-    grace = min(grace, 0.5 * period)
+    grace = _grace(np.diff(times), period, jitter)
     due = float(times[-1]) + period
     while now - due > grace and not _expected(times, due, period):
         due += period
