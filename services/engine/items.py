@@ -186,7 +186,7 @@ def settle_list(turn: Turn, run: Run, items: ItemList) -> None:
     left = len(items.values) - len(items.records)
     if left and not (items.ended or stopping or (items.failed and _stops_when_idle(turn, run))):
         return
-    done = _result(run, items, cut_off=bool(left) and stopping)
+    done = _result(run, items, cut_off=_is_cut_off(turn, items, left=left, stopping=stopping))
     verdict = next_attempt(turn, run, done, run.attempt) if turn.graph.profile.retry_whole_list else None
     if not isinstance(verdict, RetryIn):
         end_run(turn, run, done)
@@ -202,12 +202,27 @@ def settle_list(turn: Turn, run: Run, items: ItemList) -> None:
         turn.set_timer("delay", (run.node, run.number, None), later(turn.now, verdict.delay_s))
 
 
+def _is_cut_off(turn: Turn, items: ItemList, *, left: int, stopping: bool) -> bool:
+    """Whether a list counts as cancelled; where a cancelled task cancels, that comes before failed items."""
+    if not turn.graph.profile.cancelled_task_cancels:
+        return bool(left) and stopping
+    outcomes = {record.outcome for record in items.records.values()}
+    cancelling = turn.state.phase is Phase.CANCELLING and (bool(left) or bool(items.failed))
+    if not (cancelling or Outcome.CANCELLED in outcomes):
+        return bool(left) and stopping
+    for index, record in items.records.items():
+        if record.outcome is Outcome.FAILED and record.failure is not None:
+            failure = replace(record.failure, message=f"item {index}: {record.failure.message}")
+            turn.emit(events.Troubled(kind="attempt_failed", at=turn.now, failure=failure))
+    return True
+
+
 def _result(run: Run, items: ItemList, *, cut_off: bool) -> Done:
     """How a list has ended, from how its items did."""
     outputs = items.outputs()
     bad = sorted(index for index, record in items.records.items() if record.outcome not in SUCCESS)
     outcomes = {items.records[index].outcome for index in bad}
-    if Outcome.FAILED in outcomes or Outcome.TIMED_OUT in outcomes:
+    if not cut_off and (Outcome.FAILED in outcomes or Outcome.TIMED_OUT in outcomes):
         first = next(index for index in bad if items.records[index].outcome is not Outcome.CANCELLED)
         cause = items.records[first].failure or Failure(type=ErrorType.EXECUTION, message="the item failed")
         details = {**(cause.details or {}), "item": first, "failed_items": bad}

@@ -40,7 +40,8 @@ def next_attempt(turn: Turn, run: Run, done: Done, attempt: int) -> RetryIn | Gi
         return GiveUp("the task has no retry")
     if done.failure is not None and done.failure.type in _NEVER:
         return GiveUp(f"{done.failure.type} is never repeated")
-    if turn.state.phase is Phase.CANCELLING or (turn.state.phase is Phase.FAILING and not run.cleanup):
+    spared = run.cleanup and turn.graph.profile.fail_waits
+    if turn.state.phase is Phase.CANCELLING or (turn.state.phase is Phase.FAILING and not spared):
         return GiveUp("the execution is ending")
     at = turn.after(run, done)
     at.salt = (run.node, run.number, "retry")

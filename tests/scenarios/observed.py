@@ -6,7 +6,7 @@ from typing import Any
 from services.engine.events import Troubled
 from services.engine.graph import Command, Graph
 from services.engine.state import Run, State
-from services.engine.statuses import Outcome, Phase
+from services.engine.statuses import Outcome, Phase, Stage
 from tests.scenarios.world import World
 
 PHASES: Mapping[Phase, str] = {
@@ -28,6 +28,8 @@ OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.CANCELLED: "canceled",
     Outcome.SKIPPED: "skipped",
 }
+STAGES: Mapping[Stage, str] = {Stage.WAITING: "pending", Stage.RETRYING: "retrying", Stage.DELAYED: "delayed"}
+"""What the format calls a task that has not ended; the others are running."""
 COMMANDS = {Command.END: "continue", Command.NOOP: "noop", Command.FAIL: "fail"}
 KINDS: Mapping[str, str | None] = {
     "attempt_failed": "task_failed",
@@ -73,7 +75,9 @@ def own_runs(state: State) -> list[Run]:
 def tasks(state: State) -> Iterator[dict[str, Any]]:
     """One entry for each run of a task."""
     for run in own_runs(state):
-        yield {"task": run.node, "route": run.route or None, "status": OUTCOMES[run.outcome]}
+        work = state.work.get((run.node, run.number, None))
+        status = OUTCOMES[run.outcome] if work is None else STAGES.get(work.stage, "running")
+        yield {"task": run.node, "route": run.route or None, "status": status}
 
 
 def transitions(graph: Graph, state: State) -> Iterator[str]:

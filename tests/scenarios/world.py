@@ -312,9 +312,10 @@ class World:
             self.say(tell.ResumeRequested(now=self.now))
 
     def request(self, verb: str) -> None:
-        """Pause, resume or cancel; a refusal is noted."""
+        """Pause, resume or cancel; a refusal is noted. In the format a workflow that has failed has ended."""
         kinds = {"pause": tell.PauseRequested, "resume": tell.ResumeRequested, "cancel": tell.CancelRequested}
-        if not self.say(kinds[verb](now=self.now)):
+        has_failed = self.state.phase is Phase.FAILING
+        if has_failed or not self.say(kinds[verb](now=self.now)):
             self.refused.append(verb)
 
     def rerun(self, argument: Any) -> None:
