@@ -56,18 +56,18 @@ class Plan:
         return tuple(entry for entry in self.again if entry["effect"] in (Effect.WRITE, Effect.IRREVERSIBLE))
 
 
-def plan(state: State, graph: Graph, start: Sequence[From] = ()) -> Plan | Refused:
+def plan(state: State, graph: Graph, start: Sequence[From] = (), *, only: bool = False) -> Plan | Refused:
     """Plan a re-run of an ended execution onto a graph (its own or another revision's).
 
-    Whatever did not end well is always repeated: failures nobody handled, what was cancelled or undone, what led to
-    `fail`. `start` names further tasks.
+    Whatever did not end well is repeated: failures nobody handled, what was cancelled or undone, what led to `fail`.
+    `start` names further tasks; `only`: nothing but those and what is behind them, other failures stay as they are.
     """
     if not state.ended:
         return Refused("the execution has not ended")
     named = _named(state, start)
     if isinstance(named, Refused):
         return named
-    dropped = _dropped(state, named)
+    dropped = _dropped(state, named, only=only and bool(start))
     if not dropped and not state.staged:
         return Refused("nothing failed; name the tasks to run again")
     kept = sorted(
@@ -102,14 +102,15 @@ def _named(state: State, start: Sequence[From]) -> set[Key] | Refused:
     return found
 
 
-def _dropped(state: State, named: set[Key]) -> set[Key]:
-    """Runs that are repeated: those named, those that ended badly, and everything behind them."""
+def _dropped(state: State, named: set[Key], *, only: bool) -> set[Key]:
+    """Runs that are repeated: those named, those that ended badly (or not at all), and everything behind them."""
     dropped = set(named)
     for run in state.runs.values():
         if run.undoes is not None:
             dropped.add(run.undoes)
     for run in state.runs.values():
-        if not run.undo and (_ended_badly(run, state.graph) or any(key in dropped for key in run.inbound)):
+        badly = run.outcome is None if only else _ended_badly(run, state.graph)
+        if not run.undo and (badly or any(key in dropped for key in run.inbound)):
             dropped.add(run.key)
     return dropped
 

@@ -58,7 +58,7 @@ def outcome(world: World) -> dict[str, Any]:
         "status": PHASES[world.state.phase],
         "output": world.state.output or None,
         "tasks": [task for state in world.states for task in tasks(state)],
-        "transitions": [pair for state in world.states for pair in transitions(world.graph, state)],
+        "transitions": list(transitions(world)),
         "engine_commands": [pair for state in world.states for pair in engine_commands(world.graph, state)],
         "actions": world.actions,
         "errors": errors(world),
@@ -80,11 +80,23 @@ def tasks(state: State) -> Iterator[dict[str, Any]]:
         yield {"task": run.node, "route": run.route or None, "status": status}
 
 
-def transitions(graph: Graph, state: State) -> Iterator[str]:
-    """`a -> b` for each edge because of which, also, a run started."""
-    for run in own_runs(state):
-        yield from (f"{node} -> {run.node}" for node, _ in run.inbound)
-        yield from (f"{node} -> {run.node}" for node in sorted(kept_links(graph, state, run)))
+def transitions(world: World) -> Iterator[str]:
+    """`a -> b` for each edge because of which, also, a run started.
+
+    What a re-run takes over has led to a task once; it counts again only for the tasks that the re-run began with.
+    """
+    counted: set[tuple[str, str, str]] = set()
+    for state, repeated in zip(world.states, world.repeated, strict=True):
+        links = [
+            (node, run.node, run.route)
+            for run in own_runs(state)
+            for node, number in run.inbound
+            if run.node in repeated or not state.runs[node, number].reused or (node, run.node, run.route) not in counted
+        ]
+        counted.update(links)
+        yield from (f"{source} -> {target}" for source, target, _ in links)
+        for run in own_runs(state):
+            yield from (f"{node} -> {run.node}" for node in sorted(kept_links(world.graph, state, run)))
 
 
 def kept_links(graph: Graph, state: State, run: Run) -> set[str]:

@@ -326,11 +326,11 @@ class World:
             else From(**{"node" if k == "task" else k: v for k, v in entry.items()})
             for entry in (argument or {}).get("tasks") or ()
         ]
-        planned = plan(self.state, self.graph, start)
+        planned = plan(self.state, self.graph, start, only=True)
         if isinstance(planned, Refused):
             self.refused.append("rerun")
         else:
-            failed = {line["node"] for line in planned.again if line["status"] == "failed"}
+            failed = {line["node"] for line in planned.again if line["status"] in ("failed", "timed_out")}
             self.repeated.append({entry.node for entry in start} or failed)
             self.begin(planned.reuse)
 
