@@ -10,12 +10,13 @@ RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin mill
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY app.py cli.py config.py LICENSE ./
+COPY composition composition
 COPY controllers controllers
 COPY services services
 COPY models models
 COPY migrations migrations
 COPY packs packs
-RUN /venv/bin/python -m compileall -q app.py cli.py config.py controllers services models
+RUN /venv/bin/python -m compileall -q app.py cli.py config.py composition controllers services models
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8070 DATA_DIR=/data PACKS_DIR=/app/packs
 USER 10001
 VOLUME /data

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from quart import Quart
 
+from composition.base import features, open_database
 from composition.execution import Around, build_execution, build_known
 from composition.history import build_history, details_of, finder
 from composition.insight import build_insight, build_prometheus
@@ -18,8 +17,7 @@ from config import VERSION, Settings
 from controllers import access, edge, errors, execution, openapi, packs, registry, retention, runs, signals, system
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
-from models.dal import AsyncDAL, Options, Unavailable, sqlite_url
-from models.schema import declare
+from models.dal import Unavailable
 from services.access.accounts import Accounts
 from services.access.audit import AuditLog
 from services.access.authentication import Authentication, utc_now
@@ -30,6 +28,7 @@ from services.access.record import AuditRecord
 from services.access.sealer import Sealer
 from services.access.store import DatabaseKeys
 from services.background import Background, Job
+from services.features import states
 from services.history.visibility import Visibility
 from services.idempotency import Idempotency
 from services.insight.insight import Surroundings
@@ -77,9 +76,8 @@ def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart
 
 def build_services(settings: Settings) -> Services:
     """Everything the controllers call, wired; nothing is running yet."""
-    readiness = Readiness()
-    db = open_database(settings, readiness)
-    metrics = Metrics()
+    readiness, metrics = Readiness(), Metrics()
+    db = open_database(settings, readiness, metrics)
     audit = AuditLog(db, now=utc_now)
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
     permissions = PermissionService(db, audit=audit)
@@ -117,6 +115,7 @@ def build_services(settings: Settings) -> Services:
         limiter=RateLimiter(settings.rate_limit_per_minute),
         metrics=metrics,
         readiness=readiness,
+        features=states(features(settings)),
     )
     add_checks(here, settings)
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
@@ -124,19 +123,6 @@ def build_services(settings: Settings) -> Services:
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
     background.on_stop("executions", here.execution.stop)
     return here
-
-
-def open_database(settings: Settings, readiness: Readiness) -> AsyncDAL:
-    """The database of these settings with every table declared; not connected."""
-
-    def end(error: BaseException) -> None:
-        log.critical("the database cannot be written any more, so this process ends: %s", error)
-        readiness.fatal = True
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    url = settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db")
-    db: AsyncDAL = declare(AsyncDAL(url, Options(pool_size=settings.database_connections), on_fatal=end))
-    return db
 
 
 def _rules(settings: Settings) -> EdgeRules:

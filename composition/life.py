@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from composition.base import features
 from composition.insight import starter
 from config import Settings
 from controllers.context import Services
@@ -33,6 +34,9 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for note in settings.aliases_used:
         log.info("settings: %s", note)
+    for feature in features(settings):
+        if feature.missing:
+            log.warning("features: %s", feature.advice)
     connected = asyncio.Event()
 
     async def connect() -> None:
@@ -59,14 +63,14 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
         made = await first_admin(
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
         )
+        if made is not None:
+            announce(f"The first admin key, shown only now: {made}")
         await here.registry.start()
         await here.execution.start()
         here.insight.watches.start = starter(here.execution)
     except Unavailable as error:
         log.warning("the database cannot be reached, trying again: %s", error)
         return False
-    if made is not None:
-        announce(f"The first admin key, shown only now: {made}")
     return True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -57,7 +59,8 @@ class Metrics:
         self.database_seconds = self._histogram(
             "database_query_seconds", "Time of one statement or batch.", _FAST, "lane"
         )
-        self.database_connections = self._gauge("database_connections", "Connections of the pool by state.", "state")
+        self.database_connections = self._gauge("database_connections_in_use", "Connections of the pool in use.")
+        self._lanes: dict[str, Histogram] = {}
         self.restarts = self._counter(
             "background_restarts_total", "Background jobs started again after an error.", "job"
         )
@@ -71,6 +74,17 @@ class Metrics:
             self._children[key] = children
         children[0].inc()
         children[1].observe(seconds)
+
+    def observe_database(self, lane: str, seconds: float) -> None:
+        """Time one statement or batch; `lane`: read or write."""
+        child = self._lanes.get(lane)
+        if child is None:
+            child = self._lanes[lane] = self.database_seconds.labels(lane)
+        child.observe(seconds)
+
+    def watch_connections(self, in_use: Callable[[], int]) -> None:
+        """Ask `in_use` whenever the metrics are read."""
+        self.database_connections.set_function(in_use)
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""

@@ -257,6 +257,11 @@ class AsyncDAL:
         return handle.connection
 
     @property
+    def connections_in_use(self) -> int:
+        """How many connections of the PostgreSQL pool are in use now; 0 on SQLite."""
+        return self._backend.pool.checked_out if isinstance(self._backend, Postgres) else 0
+
+    @property
     def compiler(self) -> Compiler:
         """The kept statements, for tests and metrics."""
         return self._compiler

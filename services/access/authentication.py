@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.access import keys
 from services.access.actor import Actor
+from services.access.audit import Category, Entry, Result, say
 from services.access.permissions import Scope
 from services.errors import Unauthenticated
 
@@ -91,6 +92,7 @@ class Authentication:
             return None, None
         if record.last_used_at is None or now - record.last_used_at >= TOUCH_EVERY:
             await self._store.touch_key(record.id, now)
+            say(Entry(category=Category.AUTH, action="authenticate", result=Result.SUCCESS, actor=_actor(record)))
         ends = [moment for moment in (record.expires_at, record.revoked_at) if moment is not None]
         return _actor(record), min(ends, default=None)
 

@@ -35,6 +35,23 @@ async def test_metrics_count_requests_by_route(client):
     assert 'millrace_http_requests_total{method="GET",route="/health",status="200"} 1.0' in text
 
 
+async def test_metrics_time_the_database(client, alice):
+    await client.get("/api/v1/me", headers=alice)
+
+    text = await (await client.get("/metrics")).get_data(as_text=True)
+
+    assert 'millrace_database_query_seconds_count{lane="read"}' in text
+    assert "millrace_database_connections_in_use 0.0" in text
+
+
+@pytest.mark.parametrize("environ", [{"OPENAI_KEY": "k", "PROM_URL": "http://127.0.0.1:1"}])
+async def test_health_shows_what_is_switched_on(client):
+    found = await (await client.get("/health")).get_json()
+
+    assert found["prometheus_url"] == "http://127.0.0.1:1"
+    assert found["features"] == {"embeddings": "on", "milvus": "off", "prometheus": "on", "code_actions": "off"}
+
+
 async def test_the_document_is_valid_openapi(client):
     document = await (await client.get("/openapi.json")).get_json()
 
