@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for folder in ("controllers", "services", "models", "bench", "clients")
+    for folder in ("composition", "controllers", "services", "models", "bench", "clients")
     for path in (ROOT / folder).rglob("*.py")
     if "static" not in path.parts and "tests" not in path.parts
 ) + [path for name in ("app.py", "cli.py", "config.py") if (path := ROOT / name).exists()]
