@@ -10,7 +10,7 @@ from quart import Quart
 
 from composition.base import features, open_database
 from composition.execution import Around, build_execution, build_known
-from composition.history import build_history, details_of, finder
+from composition.history import Shared, build_history, details_of, finder
 from composition.insight import build_insight, build_prometheus
 from composition.life import Announce, add_checks, lifetime
 from config import VERSION, Settings
@@ -84,7 +84,7 @@ def build_services(settings: Settings) -> Services:
     background = Background(metrics)
     idempotency = Idempotency(db, now=utc_now)
     known = build_known(settings, db, audit, permissions)
-    history, kept = build_history(settings, db, permissions, background)
+    history, kept = build_history(settings, Shared(db, permissions, background, metrics, readiness))
     around = Surroundings(
         see=Visibility(db, permissions).of,
         find=finder(db),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 from config import Settings
@@ -26,35 +26,62 @@ from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
 from services.history.search import RunSearch
 from services.history.vectors import VectorStore
+from services.metrics import Metrics
+from services.readiness import Check, Readiness
 from services.registry import lookup
 
-log = logging.getLogger("millrace.app")
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the run history shares with the rest of the server."""
+
+    db: AsyncDAL
+    permissions: PermissionService
+    background: Background
+    metrics: Metrics
+    readiness: Readiness
 
 
-def build_history(
-    settings: Settings, db: AsyncDAL, permissions: PermissionService, background: Background
-) -> tuple[History, Retention]:
+def build_history(settings: Settings, shared: Shared) -> tuple[History, Retention]:
     """The run history with its background work: indexing always, embedding where it is configured."""
+    db, background, metrics = shared.db, shared.background, shared.metrics
     search = RunSearch(db)
     store: VectorStore | None = None
-    indexer = Indexer(db, utc_now, embed=settings.embeddings_on)
+    indexer = Indexer(db, utc_now, embed=settings.embeddings_on, metrics=metrics)
     background.add(Job(name="index-runs", work=indexer.catch_up, every_s=0.5))
     if settings.embeddings_on:
-        endpoint = settings.milvus_endpoint
-        store = MilvusStore(endpoint, settings.milvus_collection) if endpoint else DatabaseVectors(db)
-        embedder = OpenAIEmbedder(
-            key=settings.openai_key, base_url=settings.openai_base_url, model=settings.embedding_model
-        )
-        search = RunSearch(db, embedder, store)
-        embeddings = Embeddings(db, embedder, store, utc_now)
-        background.add(Job(name="embed-runs", work=embeddings.catch_up, every_s=0.5))
-        background.add(Job(name="adopt-embedding-model", work=embeddings.adopt_model, every_s=5.0))
-        background.add(Job(name="rest-vectors", work=store.rest, every_s=60.0))
-        background.on_stop("vectors", store.close)
-        background.on_stop("embedder", embedder.close)
+        search, store = _build_embeddings(settings, shared)
     kept = Retention(db, _retention_policy(settings), utc_now, store=store)
     background.add(Job(name="apply-retention", work=kept.keep_up, every_s=60.0))
-    return History(db, RunLog(db, utc_now), search, permissions=permissions, find=finder(db)), kept
+    log_of_runs = RunLog(db, utc_now, metrics=metrics)
+    history = History(db, log_of_runs, search, permissions=shared.permissions, find=finder(db))
+
+    async def measure() -> None:
+        waiting = (await history.outbox())["waiting"]
+        metrics.outbox_backlog.set(sum(waiting.values()))
+
+    background.add(Job(name="measure-outbox", work=measure, every_s=10.0))
+    return history, kept
+
+
+def _build_embeddings(settings: Settings, shared: Shared) -> tuple[RunSearch, VectorStore]:
+    db, background, endpoint = shared.db, shared.background, settings.milvus_endpoint
+    store = MilvusStore(endpoint, settings.milvus_collection) if endpoint else DatabaseVectors(db)
+    embedder = OpenAIEmbedder(
+        key=settings.openai_key, base_url=settings.openai_base_url, model=settings.embedding_model
+    )
+    embeddings = Embeddings(db, embedder, store, utc_now, metrics=shared.metrics)
+    background.add(Job(name="embed-runs", work=embeddings.catch_up, every_s=0.5))
+    background.add(Job(name="adopt-embedding-model", work=embeddings.adopt_model, every_s=5.0))
+    background.add(Job(name="rest-vectors", work=store.rest, every_s=60.0))
+    background.on_stop("vectors", store.close)
+    background.on_stop("embedder", embedder.close)
+
+    async def progress() -> Check:
+        return Check(True, await embeddings.progress())
+
+    shared.readiness.add("embeddings", progress)
+    return RunSearch(db, embedder, store), store
 
 
 def finder(db: AsyncDAL) -> Callable[[str], Awaitable[WorkflowRow | None]]:

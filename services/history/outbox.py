@@ -26,6 +26,7 @@ from services.history.database_vectors import entry
 from services.history.index_round import EMBED, index_round
 from services.history.log_round import INDEX
 from services.history.vectors import Embedder, EmbeddingFailed, VectorStore
+from services.metrics import Metrics
 
 log = logging.getLogger("millrace.history")
 
@@ -39,9 +40,9 @@ Now = Callable[[], datetime]
 class Indexer:
     """Indexes ended runs."""
 
-    def __init__(self, db: Any, now: Now, *, embed: bool) -> None:
+    def __init__(self, db: Any, now: Now, *, embed: bool, metrics: Metrics | None = None) -> None:
         """`embed`: whether texts shall be embedded afterwards."""
-        self._db, self._now, self._embed = db, now, embed
+        self._db, self._now, self._embed, self._metrics = db, now, embed, metrics
         self._lane = db.grouped(sqlite=self._sqlite, postgres=self._postgres, limit=4)
 
     async def work(self) -> int:
@@ -54,7 +55,7 @@ class Indexer:
             await self._lane.submit(tasks)
         except DatabaseError as error:
             if len(tasks) == 1:
-                await _retry(self._db, tasks, error, now)
+                await self._retry(tasks, error)
             else:
                 await self._one_by_one(tasks)
         return len(tasks)
@@ -68,7 +69,11 @@ class Indexer:
             try:
                 await self._lane.submit([task])
             except DatabaseError as error:
-                await _retry(self._db, [task], error, self._now())
+                await self._retry([task], error)
+
+    async def _retry(self, tasks: Sequence[Task], error: Exception) -> None:
+        _count_failures(self._metrics, INDEX, tasks)
+        await _retry(self._db, tasks, error, self._now())
 
     def _sqlite(self, round_: Round, members: Sequence[Sequence[Task]]) -> list[list[UUID]]:
         writers = SqliteIndexWriter(round_), SqliteRunWriter(round_)
@@ -85,8 +90,10 @@ class Indexer:
 class Embeddings:
     """Embeds the texts of runs and keeps the vectors."""
 
-    def __init__(self, db: Any, embedder: Embedder, store: VectorStore, now: Now) -> None:
-        self._db, self._embedder, self._store, self._now = db, embedder, store, now
+    def __init__(
+        self, db: Any, embedder: Embedder, store: VectorStore, now: Now, *, metrics: Metrics | None = None
+    ) -> None:
+        self._db, self._embedder, self._store, self._now, self._metrics = db, embedder, store, now, metrics
 
     async def work(self) -> int:
         """Embed what is due, at most one batch; how many runs that were."""
@@ -99,6 +106,14 @@ class Embeddings:
     async def catch_up(self) -> None:
         """Embed until nothing is due."""
         await _while_some(self.work)
+
+    async def progress(self) -> str:
+        """How far the present model has come, in words."""
+        mine, others = await embeddings.progress(self._db, self._embedder.model)
+        backlog = await outbox.backlog(self._db, EMBED)
+        return (
+            f"{mine} runs embedded with {self._embedder.model}, {others} with another model, {backlog.waiting} waiting"
+        )
 
     async def adopt_model(self) -> int:
         """Ask for the embedding of runs that have a vector of another model, a page at a time; how many."""
@@ -117,9 +132,13 @@ class Embeddings:
                 for task in tasks:  # one text is to blame: each alone
                     await self._try([task])
             else:
-                await _retry(self._db, tasks, error, self._now())
+                await self._retry(tasks, error)
         except (MillraceError, DatabaseError) as error:
-            await _retry(self._db, tasks, error, self._now())
+            await self._retry(tasks, error)
+
+    async def _retry(self, tasks: Sequence[Task], error: Exception) -> None:
+        _count_failures(self._metrics, EMBED, tasks)
+        await _retry(self._db, tasks, error, self._now())
 
     async def _embed(self, tasks: Sequence[Task]) -> None:
         texts = await embeddings.texts(self._db, [task.subject for task in tasks])
@@ -163,6 +182,11 @@ async def _retry(db: Any, tasks: Sequence[Task], error: Exception, now: datetime
         wished = error.retry_after_s if isinstance(error, EmbeddingFailed) else None
         pause = min(LONGEST_PAUSE_S, max(wished or 0.0, 2.0**task.attempts))
         await outbox.postpone(db, [task], at=now + timedelta(seconds=pause), error=reason)
+
+
+def _count_failures(metrics: Metrics | None, kind: str, tasks: Sequence[Task]) -> None:
+    if metrics is not None:
+        metrics.outbox_failures.labels(kind).inc(len(tasks))
 
 
 async def _while_some(work: Callable[[], Awaitable[int]]) -> None:

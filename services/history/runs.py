@@ -14,6 +14,7 @@ from models.run_writer import PostgresRunWriter, SqliteRunWriter
 from services.history.conversation import drive, drive_async
 from services.history.log_round import Logged, Report, log_round
 from services.history.record import Run
+from services.metrics import Metrics
 
 ROUND = 64
 """Requests whose runs share one transaction, at most."""
@@ -38,9 +39,10 @@ class Lane(Protocol):
 class RunLog:
     """Writes run reports, in rounds shared by everybody who waits."""
 
-    def __init__(self, db: Any, now: Callable[[], datetime]) -> None:
+    def __init__(self, db: Any, now: Callable[[], datetime], *, metrics: Metrics | None = None) -> None:
         """`now` is the clock; `db` an open AsyncDAL."""
         self.now = now
+        self._metrics = metrics
         self._lane: Lane = db.grouped(sqlite=_sqlite_round, postgres=_postgres_round, limit=ROUND)
 
     async def log(
@@ -64,7 +66,13 @@ class RunLog:
 
     async def submit(self, reports: Sequence[Report]) -> list[Logged]:
         """Log reports; on return they are durable."""
-        return await self._lane.submit(reports) if reports else []
+        if not reports:
+            return []
+        logged = await self._lane.submit(reports)
+        if self._metrics is not None:
+            for report in reports:
+                self._metrics.runs.labels(report.source, report.run.canonical).inc()
+        return logged
 
 
 def _sqlite_round(round_: Round, members: Sequence[Sequence[Report]]) -> list[list[Logged]]:

@@ -448,3 +448,19 @@ async def test_an_execution_is_a_run_whose_payloads_are_read_from_it(client, adm
     assert [node["node_id"] for node in run["node_logs"]] == ["say"]
     assert [(line["run_id"], line["status"]) for line in listed["runs"]] == [(run_id, "completed")]
     assert listed["total"] == 1
+
+
+async def test_logged_runs_are_counted_in_the_metrics(client, alice):
+    await log(client, alice, report(1), report(2, status="failed"))
+
+    text = await (await client.get("/metrics")).get_data(as_text=True)
+
+    assert 'millrace_runs_logged_total{source="langgraph",status="completed"} 1.0' in text
+    assert 'millrace_runs_logged_total{source="langgraph",status="failed"} 1.0' in text
+
+
+@pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}])
+async def test_readiness_says_how_far_embedding_has_come(client, environ):
+    ready = await (await client.get("/ready")).get_json()
+
+    assert ready["checks"]["embeddings"]["detail"].startswith("0 runs embedded with text-embedding-3-small")
