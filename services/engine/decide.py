@@ -24,7 +24,7 @@ from services.engine.scopes import Done
 from services.engine.starting import start_all
 from services.engine.state import State, Work
 from services.engine.statuses import Change, Outcome, Phase, Stage
-from services.engine.stopping import cancel, fail, give_up_waiting, is_stopping, stop_all
+from services.engine.stopping import cancel, fail, give_up_waiting, is_stopping
 from services.engine.turn import Turn, Unanswered
 
 Input = inputs.Input
@@ -203,10 +203,7 @@ def _child_paused(turn: Turn, given: inputs.ChildPaused) -> None:
 
 
 def _cancel(turn: Turn, given: inputs.CancelRequested) -> None:
-    if turn.state.phase is Phase.FAILING:
-        stop_all(turn)
-    else:
-        cancel(turn, by=given.by, reason=given.reason)
+    cancel(turn, by=given.by, reason=given.reason)
 
 
 def _pause(turn: Turn, given: inputs.PauseRequested) -> None:

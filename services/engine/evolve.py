@@ -292,6 +292,8 @@ def _list_closed(state: State, event: events.ListClosed) -> None:
 
 def _troubled(state: State, event: events.Troubled) -> None:
     state.log.push(state.troubles, event)
+    if event.kind == "limit":
+        state.over_limit = True
     if event.fatal and state.fatal is None:
         state.fatal = event.failure
 

@@ -17,19 +17,17 @@ from services.engine.rendering import Call, child_id, render_call
 from services.engine.retry import RetryIn, next_attempt
 from services.engine.scopes import Done, Standpoint
 from services.engine.state import ItemList, Run, Work
-from services.engine.statuses import SUCCESS, Outcome, Phase, Stage
+from services.engine.statuses import SUCCESS, Outcome, Stage
 from services.engine.stopping import fail, is_stopping, stop
 from services.engine.transitions import failure_of
 from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, invalid
-
-_MAY_START = frozenset({Phase.RUNNING, Phase.FAILING})
 
 
 def start_items(turn: Turn) -> None:
     """Start every item that may start now."""
     for key, items in list(turn.state.lists.items()):
         run = turn.state.runs[key]
-        if turn.state.phase is Phase.FAILING and not run.cleanup:
+        if not turn.state.lets_start(cleanup=run.cleanup):
             continue
         chosen = _startable(turn, run, items)
         calls: list[tuple[int, Call | Failure]] = []
@@ -47,7 +45,7 @@ def start_items(turn: Turn) -> None:
 
 def _startable(turn: Turn, run: Run, items: ItemList) -> list[int]:
     """Indexes of the items that fit now."""
-    if items.held or items.ended or turn.state.phase not in _MAY_START:
+    if items.held or items.ended:
         return []
     room = len(items.values) if items.concurrency is None else items.concurrency - items.active
     room = min(room, turn.state.limits.max_parallel_nodes - turn.state.slots)
@@ -182,7 +180,7 @@ def settle_list(turn: Turn, run: Run, items: ItemList) -> None:
     """End the list when nothing of it is in flight and nothing more will start."""
     if items.active or items.held or run.outcome is not None:
         return
-    stopping = is_stopping(turn.state) and not (run.cleanup and turn.state.phase is Phase.FAILING)
+    stopping = is_stopping(turn.state) and not turn.state.spares(cleanup=run.cleanup)
     left = len(items.values) - len(items.records)
     if left and not (items.ended or stopping or (items.failed and _stops_when_idle(turn, run))):
         return

@@ -17,15 +17,15 @@ def passed(name: str, message: str, *, node: str | None = None, limit: float | N
     )
 
 
-def passed_by(turn: Turn, token: Token, before: int) -> Failure | None:
-    """The limit that starting this task would pass; `before` others start with it."""
+def passed_by(turn: Turn, token: Token) -> Failure | None:
+    """The limit that starting this task now would pass."""
     state, limits = turn.state, turn.state.limits
     node = turn.graph.nodes[token.node]
     rounds = limits.max_loop_iterations if node.max_runs is None else min(node.max_runs, limits.max_loop_iterations)
     latest = state.latest.get((token.node, token.route))
     if latest is not None and latest.round >= rounds:
         return passed("max_loop_iterations", f"the task {node.id!r} ran too often", node=node.id, limit=rounds)
-    if state.operations + before >= limits.max_total_operations:
+    if state.operations >= limits.max_total_operations:
         bound = limits.max_total_operations
         return passed("max_total_operations", "the execution ran too many tasks", node=node.id, limit=bound)
     if token.context.size > limits.max_context_bytes:

@@ -11,7 +11,7 @@ from services.engine.expressions_errors import ExpressionError
 from services.engine.graph import Backoff, Retry, Template
 from services.engine.scopes import Done, Standpoint
 from services.engine.state import Run
-from services.engine.statuses import Phase
+from services.engine.stopping import is_stopping
 from services.engine.transitions import holds
 from services.engine.turn import Turn, invalid
 
@@ -40,8 +40,8 @@ def next_attempt(turn: Turn, run: Run, done: Done, attempt: int) -> RetryIn | Gi
         return GiveUp("the task has no retry")
     if done.failure is not None and done.failure.type in _NEVER:
         return GiveUp(f"{done.failure.type} is never repeated")
-    spared = run.cleanup and turn.graph.profile.fail_waits
-    if turn.state.phase is Phase.CANCELLING or (turn.state.phase is Phase.FAILING and not spared):
+    spared = turn.graph.profile.fail_waits and turn.state.spares(cleanup=run.cleanup)
+    if is_stopping(turn.state) and not spared:
         return GiveUp("the execution is ending")
     at = turn.after(run, done)
     at.salt = (run.node, run.number, "retry")

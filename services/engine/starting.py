@@ -19,7 +19,7 @@ from services.engine.rendering import Call, child_id, render_call
 from services.engine.scopes import Done, Standpoint
 from services.engine.state import Run, Token, Work
 from services.engine.statuses import Outcome, Phase, Stage
-from services.engine.stopping import fail
+from services.engine.stopping import fail, is_stopping
 from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, invalid
 
 _MAY_START = frozenset({Phase.RUNNING, Phase.FAILING})
@@ -60,7 +60,7 @@ def _start_due(turn: Turn) -> None:
     state = turn.state
     for key in list(state.due):
         work = state.work[key]
-        if state.phase is Phase.FAILING and not state.runs[work.node, work.run].cleanup:
+        if not state.lets_start(cleanup=state.runs[work.node, work.run].cleanup):
             continue
         if work.kind is Kind.ACTION and state.slots >= state.limits.max_parallel_nodes:
             continue
@@ -88,10 +88,6 @@ def _start_staged(turn: Turn) -> None:
     """Staged tasks, as many as there are slots; all that are due are rendered before the first one starts."""
     plans: list[Plan] = []
     for token in _startable(turn):
-        limit = passed_by(turn, token, len(plans))
-        if limit is not None:
-            fail(turn, limit, kind="limit")
-            return
         try:
             plans.append(_plan(turn, token))
         except Unanswered:
@@ -99,11 +95,7 @@ def _start_staged(turn: Turn) -> None:
     turn.ask()
     if not _refused(turn, plans):
         for plan in sorted(plans, key=lambda plan: plan.failure is None):
-            if (
-                plan.failure is not None
-                or turn.state.phase is Phase.RUNNING
-                or (turn.state.phase is Phase.FAILING and plan.token.cleanup)
-            ):
+            if plan.failure is not None or turn.state.lets_start(cleanup=plan.token.cleanup):
                 _start(turn, plan)
 
 
@@ -113,7 +105,7 @@ def _refused(turn: Turn, plans: list[Plan]) -> bool:
     limits = [plan.limit for plan in plans if plan.limit is not None]
     for limit in limits:
         fail(turn, limit, kind="limit")
-    if not turn.graph.profile.input_error_fails:
+    if not turn.graph.profile.input_error_fails or is_stopping(turn.state):
         return bool(limits)
     for plan in failed:
         assert plan.failure is not None
@@ -129,10 +121,10 @@ def _startable(turn: Turn) -> list[Token]:
     if room > 0 and state.queue_at < len(state.queue):
         queued = state.tokens(state.queue, state.queue_at)
         if state.phase is Phase.FAILING:
-            queued = (token for token in queued if token.cleanup)
+            queued = (token for token in queued if state.lets_start(cleanup=token.cleanup))
         tokens += islice(queued, room)
     if state.phase is Phase.FAILING:
-        return [token for token in tokens if token.cleanup]
+        return [token for token in tokens if state.lets_start(cleanup=token.cleanup)]
     return tokens
 
 
@@ -195,6 +187,10 @@ def _due(turn: Turn, node: Node, at: Standpoint) -> datetime:
 def _start(turn: Turn, plan: Plan) -> None:
     """Enter a task."""
     state, token, call = turn.state, plan.token, plan.call
+    limit = passed_by(turn, token)
+    if limit is not None:
+        fail(turn, limit, kind="limit")
+        return
     number = state.counts.get(token.node, 0)
     child = child_id(state.execution_id, (token.node, number, None), 1) if call.kind is Kind.WORKFLOW else None
     turn.emit(

@@ -297,6 +297,8 @@ class State:
         """The first failure that nobody handled."""
         self.troubles: list[Troubled] = []
         self.cancelled_by: str | None = None
+        self.over_limit = False
+        """A limit was passed: not even clean-up starts any more."""
 
     def _flow(self) -> None:
         self.root = Context()
@@ -337,6 +339,14 @@ class State:
         self.timers: dict[str, Timer] = {}
         self.children: dict[str, Key] = {}
         self.inquiries = 0
+
+    def lets_start(self, *, cleanup: bool) -> bool:
+        """Whether something may start now; while failing that is clean-up only."""
+        return self.phase is Phase.RUNNING or self.spares(cleanup=cleanup)
+
+    def spares(self, *, cleanup: bool) -> bool:
+        """Whether something goes on although the execution fails."""
+        return cleanup and self.phase is Phase.FAILING and not self.over_limit
 
     def rehearse(self, play: Callable[[], None], *, keep: bool = False) -> None:
         """Let `play` fold events, then take everything back; with `keep` only when it raised."""

@@ -90,6 +90,7 @@ EXECUTION_TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
     (Phase.PAUSED, Change.CANCEL): Phase.CANCELLING,
     (Phase.PAUSED, Change.FAIL): Phase.FAILING,
     (Phase.CANCELLING, Change.END_CANCELLED): Phase.CANCELLED,
+    (Phase.FAILING, Change.CANCEL): Phase.CANCELLING,
     (Phase.FAILING, Change.END_FAILED): Phase.FAILED,
 }
 

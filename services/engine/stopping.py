@@ -28,6 +28,8 @@ def fail(turn: Turn, failure: Failure, *, kind: str, transition: int | None = No
         turn.emit(events.Changed(change=Change.FAIL, at=turn.now, reason=failure.message))
         _report_joins(turn, failure)
         stop_all(turn, spare_running=not turn.graph.profile.stop_running)
+    elif not fatal and kind == "limit":
+        stop_all(turn)
 
 
 def _report_joins(turn: Turn, failure: Failure) -> None:
@@ -44,24 +46,23 @@ def _report_joins(turn: Turn, failure: Failure) -> None:
 
 def cancel(turn: Turn, *, by: str | None = None, reason: str | None = None) -> None:
     """The execution is cancelled."""
-    if turn.state.phase in (Phase.RUNNING, Phase.PAUSING, Phase.PAUSED):
+    if turn.state.phase is not Phase.CANCELLING:
         turn.emit(events.Changed(change=Change.CANCEL, at=turn.now, by=by, reason=reason))
     stop_all(turn)
 
 
 def stop_all(turn: Turn, *, spare_running: bool = False) -> None:
-    """Stop everything in flight; when failing, clean-up is left alone."""
+    """Stop everything in flight but compensations; when failing, clean-up is left alone as well."""
     state = turn.state
-    spare_cleanup = state.phase is Phase.FAILING
     for work in list(state.work.values()):
         run = state.runs[work.node, work.run]
-        if spare_cleanup and (run.cleanup or run.undo):
+        if state.spares(cleanup=run.cleanup) or run.undo:
             continue
         if spare_running and work.stage is Stage.RUNNING:
             continue
         stop(turn, work)
     for key, items in list(state.lists.items()):
-        if items.active == 0 and not (spare_cleanup and state.runs[key].cleanup):
+        if items.active == 0 and not state.spares(cleanup=state.runs[key].cleanup):
             end_cancelled(turn, key)
 
 
