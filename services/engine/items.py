@@ -17,7 +17,7 @@ from services.engine.rendering import Call, child_id, render_call
 from services.engine.retry import RetryIn, next_attempt
 from services.engine.scopes import Done, Standpoint
 from services.engine.state import ItemList, Run, Work
-from services.engine.statuses import SUCCESS, Outcome, Stage
+from services.engine.statuses import SUCCESS, Outcome, Phase, Stage
 from services.engine.stopping import fail, is_stopping, stop
 from services.engine.transitions import failure_of
 from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, invalid
