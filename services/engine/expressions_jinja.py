@@ -247,8 +247,7 @@ class Reader:
         return n.MapOf(tuple((self.read(pair.key), self.read(pair.value)) for pair in node.items))
 
     def _read_filter(self, node: nodes.Filter) -> Node:
-        if node.node is None:
-            raise Beyond("filter block")
+        assert node.node is not None  # only the filter of a block has none, and blocks are not read here
         args, named = self._arguments(node)
         value = self.read(node.node)
         if node.name in {"default", "d"}:

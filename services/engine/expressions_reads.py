@@ -77,9 +77,7 @@ def _found(reads: Reads, path: Path, guarded: bool) -> None:
 def _function(node: n.Call, reads: Reads) -> None:
     reads.functions.add(node.name)
     if all(isinstance(arg, n.Const) for arg in node.args):
-        values = tuple(arg.value for arg in node.args if isinstance(arg, n.Const))
-        if all(isinstance(value, str | int | float | bool | None) for value in values):
-            reads.calls.add((node.name, values))
+        reads.calls.add((node.name, tuple(arg.value for arg in node.args if isinstance(arg, n.Const))))
 
 
 def children(node: Node) -> Iterator[Node]:

@@ -127,3 +127,23 @@ def test_names_become_words():
 def test_what_cannot_be_written_is_refused_with_the_reason(document: dict, wanted: str, reason: str):
     with pytest.raises(ExportRefused, match=reason.replace("(", r"\(")):
         export_definition(document, wanted)
+
+
+def test_limits_and_retries_are_written_as_they_are():
+    graph_document = {**NODES, "metadata": {"name": "g", "max_execution_time_seconds": 60}}
+    orquesta = {
+        "version": 1.0,
+        "tasks": {
+            "a": {
+                "action": "core.echo", "with": "{{ ctx('xs') }}", "retry": {"count": 2, "when": "{{ completed() }}"},
+                "input": {"message": "{{ item() }}"},
+            },
+            "b": {"action": "core.noop", "next": [{"do": "retry"}]},
+        },
+        "input": ["xs"],
+    }  # fmt: skip
+
+    assert export_definition(graph_document, "native").definition["limits"] == {"workflow_timeout_s": 60}
+    tasks = export_definition(orquesta, "native").definition["tasks"]
+    assert tasks["a"]["retry"] == {"count": 2, "when": "completed"}
+    assert (tasks["a"]["with_items"], "next" in tasks["b"]) == ("{{ ctx('xs') }}", False)

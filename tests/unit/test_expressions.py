@@ -1,5 +1,9 @@
 """Templates: what they give, what they read, what they refuse."""
 
+import inspect
+import sys
+from collections.abc import Sequence
+
 import pytest
 
 from services.engine.expressions import (
@@ -343,3 +347,139 @@ def test_names_that_a_text_sets_itself_are_not_read_from_outside():
     template = compile_template("{% set x = vars.y %}{% macro m(a) %}{{ a }}{{ x }}{% endmacro %}{{ m(1) }}{{ loop }}")
 
     assert template.free_names == {("vars", "y"), ("loop",)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% filter upper %}a{% endfilter %}",
+        "{{ vars.rows[0](1) }}",
+        "{{ vars.name | center(5) }}",
+        "{% if vars.x.y and vars %}{{ zip(a=1) }}{{ task('a') }}{% endif %}",
+        "{{ zip(*vars.rows) }}",
+        "{{ vars.n | default(1, vars.yes) }}",
+        "{{ vars.name | map('center', 3) }}",
+        "{% for k in vars.rows %}{{ k['id'] }}{{ k.id | default('d') }}{% endfor %}{{ vars.rows[0]['id'] }}",
+        "{% call(x) m() %}{{ x }}{% endcall %}{% macro m() %}{{ caller(1) }}{% endmacro %}",
+        "{% set x = vars.n is defined %}{{ json('1') }}{{ length('a') }}{{ item(vars.n) }}{{ ctx(name='x') }}",
+    ],
+)
+def test_what_only_jinja_can_do_is_left_to_the_worker(source: str):
+    assert compile_template(source).safe is False
+
+
+def test_a_secret_can_be_put_together_with_plus_and_tilde():
+    rendered = value(
+        {"a": "{{ 'x' + secrets.A }}", "b": "{{ secrets.A ~ vars.n ~ 'y' }}", "c": "{{ 'a' + 'b' }}"}, secrets=True
+    )
+
+    assert rendered == {
+        "a": SecretText(("x", SecretRef("A"))),
+        "b": SecretText((SecretRef("A"), "3", "y")),
+        "c": "ab",
+    }
+    assert str(rendered["b"]) == "[secret A]3y"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ vars.x ~ secrets.A | upper }}", "{{ secrets.A + 1 if true else 2 }}", "{{ (secrets.A ~ 'x') | length }}"],
+)
+def test_a_secret_inside_a_computation_is_refused(source: str):
+    with pytest.raises(ExpressionError):
+        compile_template(source, secrets=True)
+
+
+def test_an_answer_that_is_missing_is_asked_for_again():
+    template = compile_template("{{ vars.name.center(9) }}")
+
+    with pytest.raises(NeedsWorker, match="1 expressions need the worker"):
+        template.evaluate(scope(other={"value": 1}))
+
+
+def test_calls_with_lists_are_functions_but_no_constants():
+    template = compile_template("{{ task(['a']) and task({'b': 1}) and item(vars.k) }}")
+
+    assert (template.functions, template.calls) == ({"task", "item"}, frozenset())
+
+
+def test_values_nested_too_deeply_to_walk_are_refused():
+    names = {"vars": {"a": {}, "b": {}}}
+    inner, other = names["vars"]["a"], names["vars"]["b"]
+    for _ in range(5_000):
+        inner["k"], other["k"] = {}, {}
+        inner, other = inner["k"], other["k"]
+
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        compile_template("{{ vars.a == vars.b }}").evaluate(Scope(names))
+
+
+def deep_inside(frames: int, source: str) -> object:
+    """Evaluate with little of the stack left."""
+    return value(source, lang="orquesta") if frames == 0 else deep_inside(frames - 1, source)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ " + "(" * 40 + "1" + ")" * 40 + " }}", "<% " + "(" * 45 + "1" + ")" * 45 + " %>"]
+)
+def test_a_stack_that_is_used_up_is_an_error_of_the_expression(source: str):
+    depth = sys.getrecursionlimit() - len(inspect.stack()) - 60
+
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        deep_inside(depth, source)
+
+
+def test_evaluating_with_a_stack_that_is_used_up_is_an_error_too():
+    template = compile_template("{{ " + "+".join(["1"] * 90) + " }}")
+
+    def down(frames: int) -> object:
+        return template.evaluate(scope()) if frames == 0 else down(frames - 1)
+
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        down(sys.getrecursionlimit() - len(inspect.stack()) - 40)
+
+
+def test_an_error_keeps_the_expression_it_was_found_in():
+    error = ExpressionError("broken", expression="{{ x }}")
+
+    assert error.within("{{ y }}") is error
+
+
+def test_half_characters_cannot_be_written():
+    with pytest.raises(ExpressionError, match="cannot be written as JSON"):
+        compile_template("{{ vars.a | tojson }}").evaluate(Scope({"vars": {"a": ["\ud800"]}}))
+
+
+@pytest.mark.parametrize("source", ["{% if x %}{{ foo() }}{% endif %}", "{% if x %}{{ y | foo }}{% endif %}"])
+def test_unknown_functions_and_filters_are_found_in_texts_for_the_worker(source: str):
+    with pytest.raises(ExpressionError, match="there is no"):
+        compile_template(source)
+
+
+def test_the_whole_of_a_name_is_sent_where_more_than_its_keys_are_read():
+    template = compile_template("{% for k in vars %}{{ vars.a }}{{ vars[0] }}{% endfor %}")
+
+    with pytest.raises(NeedsWorker) as caught:
+        template.evaluate(Scope({"vars": {"a": 1, "b": 2}}))
+
+    assert caught.value.requests[0]["names"] == {"vars": {"a": 1, "b": 2}}
+
+
+def test_lazy_lists_are_sent_too():
+    class Rows(Sequence):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> int:
+            return [1, 2][index]
+
+    with pytest.raises(NeedsWorker) as caught:
+        compile_template("{% for r in rows %}{{ r }}{% endfor %}").evaluate(Scope({"rows": Rows()}))
+
+    assert caught.value.requests[0]["names"] == {"rows": [1, 2]}
+    with pytest.raises(ExpressionError, match="is not JSON"):
+        compile_template("{% for r in rows %}{{ r }}{% endfor %}").evaluate(Scope({"rows": {1, 2}}))
+
+
+def test_an_index_of_several_parts_is_left_to_the_worker():
+    assert compile_template("{{ vars.rows[1:2, 3] }}").safe is False

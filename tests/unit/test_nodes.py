@@ -631,3 +631,44 @@ def test_many_paths_that_meet_are_not_compared():
     )
 
     assert (played.order[-1], len(played.order)) == ("done", 18)
+
+
+def test_rules_and_bodies_may_hold_objects_and_lists():
+    document = graph(
+        "t > s", "s > c", "c.true > w",
+        s=node("data_variable_set", variables={"found": {"a": ["{{n}}", 1]}}),
+        c=node("condition_if", condition=[rule("found", "equals", {"a": [5, 1]})]),
+        w=node("action_webhook", url="https://x.org", body_template="{{found}}"),
+    )  # fmt: skip
+
+    assert run(document, {"n": 5}).performed[0][1]["body"] == {"a": [5, 1]}
+
+
+def test_a_body_whose_only_way_on_has_a_condition_goes_on_with_the_next_round():
+    document = graph(
+        "t > each", "each.loop > a", "a > b", "each.exit > done",
+        each=node("loop_foreach", array_variable="xs"), a=module("one"), b=chat("{{item}}"), done=chat("done"),
+    )  # fmt: skip
+    document["connections"][2]["conditional"] = "item > 1"
+
+    assert run(document, {"xs": [1, 2, 1]}).order == ["a", "a", "b", "a", "done"]
+
+
+def test_a_condition_of_a_connection_sees_what_the_node_has_set():
+    document = graph(
+        "t > a", "a > b", "a > c", a=module("one", output_mapping={"x": "got"}), b=chat("{{got}}"), c=chat("no")
+    )
+    document["connections"][1]["conditional"] = "got == 1"
+    document["connections"][2]["conditional"] = "got == 2"
+
+    played = run(document, act=lambda _: {"x": 1})
+
+    assert (played.order, played.output) == (["a", "b"], {"got": 1})
+
+
+def test_paths_from_two_starts_may_both_be_taken():
+    document = graph(
+        "t > a", "t > b", "a > m", "b > m", "m > done", a=chat("a"), b=chat("b"), m=node("flow_merge"), done=chat("d")
+    )
+
+    assert sorted(run(document).order) == ["a", "b", "done"]

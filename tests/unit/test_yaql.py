@@ -144,6 +144,7 @@ def value(expression: str) -> object:
         ("[a, b].zip([1, 2])", [["a", 1], ["b", 2]]),
         ("[a, b].indexOf(b) + [1, 2].indexWhere($ = 2) + [1].indexOf(7)", 1),
         ("[1, 2].reverse()", [2, 1]),
+        ("[1, 2][coalesce($, 0) > 1]", [2]),
         ("[1, 1].toSet().len() + [1].toList().count()", 2),
         ("[1, 2].contains(2) and isEmpty([]) and ''.isEmpty()", True),
         ("int('3') + int(null) + abs(-2) + round(2.4) + pow(2, 3)", 15),
@@ -289,3 +290,23 @@ def test_yaql_knows_what_it_reads(expression: str, required: set, optional: set)
     template = compile_template(f"<% {expression} %>", lang="orquesta")
 
     assert (template.free_names, template.optional_names) == (required, optional)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<% ctx(s) %>", "Hello World"),
+        ("<% ctx(s) %>!", "Hello World!"),
+        ("a<% 1 %>b<% 2 %>", "a1b2"),
+        ("<% a %><% b %>", "ab"),
+    ],
+)
+def test_text_around_expressions_is_kept(text: str, expected: str):
+    assert compile_template(text, lang="orquesta", text="python").evaluate(scope()) == expected
+
+
+def test_a_text_that_grows_too_long_is_refused():
+    with pytest.raises(ExpressionError, match="format: the text grows beyond"):
+        compile_template("<% '{0}{0}'.format(ctx(long)) %>", lang="orquesta").evaluate(
+            Scope({}, {"ctx": lambda _: "x" * 3_000_000})
+        )

@@ -56,6 +56,11 @@ def enter_id(loop: str) -> str:
     return f"{loop}__enter"
 
 
+def next_id(node: str) -> str:
+    """The node behind one that sets variables which its connections ask for."""
+    return f"{node}__next"
+
+
 def _parts(text: DocumentText, values: Values, names: Iterable[str]) -> Parts:
     variables = [str(name) for name in text.variables]
     output = dict.fromkeys([*variables, *names])
@@ -83,11 +88,14 @@ class _Compiler:
     def __init__(self, flow: FlowText, values: Values) -> None:
         self.flow = flow
         self.values = values
+        self.after: list[Node] = []
+        """Nodes behind others, where connections ask for what these have just set."""
 
     def nodes(self) -> list[Node]:
         """All nodes that can be reached, the entrances of loops, and an entrance where a start is part of a loop."""
         made = [self.node(text) for text in self.flow.text.nodes.values() if text.id in self.flow.reachable]
         made += [self.entrance(text) for text in self._counted()]
+        made += self.after
         targets = {target for node in made for step in node.next for target in step.do}
         starts = [self.target(start, None) for start in self.flow.starts]
         if any(start in targets for start in starts):
@@ -169,7 +177,12 @@ class _Compiler:
             return self._break_steps(text, links)
         fails = kind in _CAN_FAIL
         ended = [link for link in links if not (fails and link.port in ERROR_PORTS)]
-        steps = self._steps(text, ended, "succeeded()" if fails else "", publish)
+        condition = "succeeded()" if fails else ""
+        if publish and any(link.conditional for link in ended):
+            self.after.append(Node(id=next_id(text.id), kind=Kind.PASS, next=tuple(self._steps(text, ended, "", ()))))
+            steps = [Transition(when=self._when(condition, text.path), publish=publish, do=(next_id(text.id),))]
+        else:
+            steps = self._steps(text, ended, condition, publish)
         if fails:
             failed = [link for link in links if link.port in ERROR_PORTS]
             steps += self._steps(text, failed, "failed()", ()) if failed else [self._dropped(text)]
@@ -186,7 +199,7 @@ class _Compiler:
         plain = [link for link in links if not link.conditional]
         gated = [(link, f"({write.connection_condition(link.conditional)})") for link in links if link.conditional]
         steps: list[Transition] = []
-        if plain or publish or not gated:
+        if plain or not gated:
             targets = self._targets(plain) or (() if gated else self._back(text))
             steps.append(Transition(when=self._when(condition, text.path), publish=publish, do=targets))
         for link, extra in gated:
