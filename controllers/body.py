@@ -19,6 +19,7 @@ from services.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from services.formats import strict_json, strict_yaml
 
 M = TypeVar("M")
+MAX_PROBLEMS = strict_json.MAX_PROBLEMS
 DEFINITION_KEYS = strict_yaml.MAX_KEYS
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
@@ -101,11 +102,11 @@ def invalid(error: ValidationError, *, place: str = "") -> Invalid:
             "message": item["msg"].removeprefix("Value error, "),
             "type": item["type"],
         }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
     ]
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"]) or "the body"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return Invalid(f"{where}: {first['message']}{more}", errors=problems)
 
 

@@ -11,9 +11,39 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 GC_THRESHOLDS = (20_000, 50, 100)
 """Objects of a request die young; what lives on was frozen at the start."""
+
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers; the parser itself would take any number."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, refusing a head that does not come to its end."""
+
+    in_head = True
+    head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.in_head, self.head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is over."""
+        self.in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        super().data_received(data)
+        if self.in_head:
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The request head is too large")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +99,7 @@ def serve(app: Any, listen: Listen, *, on_started: Callable[[str], None], on_sto
         host=listen.host,
         port=listen.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

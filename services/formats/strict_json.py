@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from services.errors import BadRequest
 MAX_DEPTH = 64
 MAX_KEYS = 2_000
 MAX_INTEGER = 2**53
+MAX_PROBLEMS = 200
+"""How many problems of one document are told; a hostile one could have a million."""
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"\d{16}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -51,7 +54,7 @@ def loads(raw: bytes, *, max_keys: int = MAX_KEYS) -> Any:
     except orjson.JSONDecodeError as error:
         raise _explain(raw, max_keys, error) from None
     if _suspicious(raw, structure, value, max_keys):
-        problems = list(_slow_problems(raw, max_keys))
+        problems = list(islice(_slow_problems(raw, max_keys), MAX_PROBLEMS))
         if problems:
             raise _refusal(problems)
     return value
@@ -94,7 +97,7 @@ def _count_keys(value: Any) -> int:
 
 
 def _explain(raw: bytes, max_keys: int, error: orjson.JSONDecodeError) -> BadRequest:
-    problems = list(_slow_problems(raw, max_keys))
+    problems = list(islice(_slow_problems(raw, max_keys), MAX_PROBLEMS))
     if problems:
         return _refusal(problems)
     message = f"not valid JSON: {error.msg.split(': line')[0]} at line {error.lineno} column {error.colno}"

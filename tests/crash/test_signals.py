@@ -1,5 +1,6 @@
-"""How a server ends: gracefully on the first signal, at once on the second."""
+"""How a server ends: gracefully on the first signal, at once on the second. And what it does not listen to for ever."""
 
+import contextlib
 import re
 import signal
 import socket
@@ -78,3 +79,19 @@ def test_a_taken_port_is_said_and_ends_it(tmp_path):
 
         assert second.returncode != 0
         assert "address already in use" in second.stderr
+
+
+@pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 1000 + b"\r\n", b"a" * 1000])
+def test_a_head_without_end_is_refused(tmp_path, piece):
+    with server(tmp_path) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-B: ")
+
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                connection.sendall(piece)
+        try:
+            answer = connection.recv(100)
+        except ConnectionResetError:
+            answer = b""
+
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")

@@ -62,3 +62,12 @@ def test_what_only_looks_suspicious_passes(text):
 def test_no_bytes_make_it_fail_in_another_way(raw):
     with contextlib.suppress(BadRequest):
         strict_json.loads(raw)
+
+
+def test_a_hostile_document_does_not_make_a_larger_answer():
+    raw = b"[" + b",".join([b"99999999999999999999"] * 20_000) + b"]"
+
+    with pytest.raises(BadRequest) as caught:
+        strict_json.loads(raw)
+
+    assert len(caught.value.details["errors"]) == strict_json.MAX_PROBLEMS
