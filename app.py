@@ -14,7 +14,20 @@ from composition.history import Shared, build_history, details_of, finder
 from composition.insight import build_insight, build_prometheus
 from composition.life import Announce, add_checks, lifetime
 from config import VERSION, Settings
-from controllers import access, edge, errors, execution, openapi, packs, registry, retention, runs, signals, system
+from controllers import (
+    access,
+    edge,
+    errors,
+    execution,
+    inquiries,
+    openapi,
+    packs,
+    registry,
+    retention,
+    runs,
+    signals,
+    system,
+)
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
 from models.dal import Unavailable
@@ -44,6 +57,7 @@ BLUEPRINTS = (
     registry.blueprint,
     packs.blueprint,
     execution.blueprint,
+    inquiries.blueprint,
     runs.blueprint,
     retention.blueprint,
     signals.blueprint,

@@ -18,6 +18,7 @@ from models.executions import ExecutionRow
 from services.execution import rerun as reruns
 from services.execution import view
 from services.execution.book import Book
+from services.execution.dry_run import TestRequest
 from services.execution.lifecycle import Accepted, StartRequest, Wanting
 from services.execution.rerun import RerunRequest
 from services.execution.view import Show
@@ -65,6 +66,31 @@ async def execute(workflow_id: str) -> Response:
         if ending is not None:
             return _marked(accepted, await _ended(accepted, ending))
     return _marked(accepted, _accepted(accepted, "Workflow execution started"))
+
+
+@blueprint.post("/<workflow_id>/test")
+@requires(Permission.EXECUTION_TEST)
+@describe(
+    Operation(
+        tag="executions",
+        body=views.Test,
+        body_optional=True,
+        answers={200: views.TestView},
+        errors=(400, 404, 409, 413, 504),
+    )
+)
+async def test(workflow_id: str) -> Response:
+    """Try a workflow without side effects; nothing of it reaches the history or the counters."""
+    wanted = await body.read(views.Test, optional=True)
+    request_ = TestRequest(
+        identifier=workflow_id,
+        variables=wanted.variables,
+        metadata=wanted.metadata,
+        community_id=wanted.community_id,
+        mocks=wanted.mocks,
+        timeout_s=wanted.timeout_seconds,
+    )
+    return envelope.ok(await services().execution.dry_run.run(request_, by=actor()))
 
 
 def _traceparent() -> str | None:

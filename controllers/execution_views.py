@@ -55,6 +55,55 @@ class EndedView(StartedView):
     error_type: str | None = None
 
 
+class Test(Execute):
+    """What to try, and what simulated tasks give."""
+
+    mocks: dict[str, Any] = Field(
+        default_factory=dict,
+        description='By task: an output, `{"error": …}`, or a list of these, per item or per attempt',
+    )
+    timeout_seconds: float = Field(30, gt=0, le=300)
+
+
+class TraceView(BaseModel):
+    """One run of a node in a test."""
+
+    node_id: str
+    status: str
+    duration_seconds: float | None
+    input: Any
+    output: Any
+    logs: list[Any]
+    error: str | None
+    error_type: str | None
+    simulated: bool
+
+
+class TestSummary(BaseModel):
+    """A test in figures."""
+
+    nodes_executed: int
+    nodes_failed: int
+    nodes_simulated: int
+    total_duration: float
+    passed: bool
+
+
+class TestView(BaseModel):
+    """What a test found."""
+
+    execution_id: UUID
+    workflow_id: UUID
+    test_mode: Literal[True]
+    status: Status
+    execution_time_seconds: float
+    trace: list[TraceView]
+    final_variables: dict[str, Any]
+    final_output: Any
+    error_message: str | None
+    summary: TestSummary
+
+
 class ShowQuery(BaseModel):
     """What to include."""
 

@@ -241,7 +241,7 @@ class Lifecycle:
         if not _is_own(row, by):
             await self.permissions.require(by, workflow, Flag.EXECUTE)
         entry = self._entry(f"{verb}_execution", by, workflow, str(row.execution_id))
-        also = Also(rows=((AUDIT, self._audit_row(entry)),))
+        also = Also(rows=((AUDIT, self.audit_row(entry)),))
         book = await self.controls.request(str(row.execution_id), verb, by=by.name or str(by.user_id), also=also)
         say(entry)
         if book.state.ended:
@@ -262,9 +262,10 @@ class Lifecycle:
         )
 
     def _audit(self, unit: Unit, entry: Entry) -> None:
-        unit.add(AUDIT, *self._audit_row(entry))
+        unit.add(AUDIT, *self.audit_row(entry))
 
-    def _audit_row(self, entry: Entry) -> tuple[Any, ...]:
+    def audit_row(self, entry: Entry) -> tuple[Any, ...]:
+        """The values of the AUDIT statement."""
         values = self.audit.values(entry)
         return tuple(_plain(values.get(name)) for name in AUDIT_COLUMNS)
 

@@ -28,8 +28,10 @@ from services.execution.controls import Controls
 from services.execution.deciding import Decider
 from services.execution.dispatch.embedded import Dispatcher, Rules
 from services.execution.driver import Tools
+from services.execution.dry_run import DryRun
 from services.execution.evaluator import ExpressionWorker, WorkerEvaluator
 from services.execution.family import Family
+from services.execution.inquiries import Inquiries
 from services.execution.journal import Journal
 from services.execution.known_actions import KnownActions
 from services.execution.library import Library
@@ -100,6 +102,15 @@ class Execution:
         self._dispatcher: Dispatcher | None = None
         self._lifecycle: Lifecycle | None = None
         self._rerun: Rerun | None = None
+        self._inquiries: Inquiries | None = None
+        self.dry_run = DryRun(
+            versions=needs.versions,
+            starter=self.starter,
+            decider=self.decider,
+            runners=self.runners,
+            catalogue=needs.catalogue,
+            now=needs.now,
+        )
         self.streams = Streams(journal=self.journal, library=self.library, tidings=self.tidings)
         self._lock = FileLock(needs.lock) if needs.lock is not None else None
         self._serving: asyncio.Task[None] | None = None
@@ -159,6 +170,7 @@ class Execution:
             now=needs.now,
         )
         self._rerun = Rerun(self._lifecycle)
+        self._inquiries = Inquiries(self._lifecycle)
         return dispatcher
 
     @property
@@ -174,6 +186,13 @@ class Execution:
         if self._rerun is None:
             raise Unavailable("The server is not connected to its database yet")
         return self._rerun
+
+    @property
+    def inquiries(self) -> Inquiries:
+        """Questions to people. Raises Unavailable until the database is there."""
+        if self._inquiries is None:
+            raise Unavailable("The server is not connected to its database yet")
+        return self._inquiries
 
     @property
     def driving(self) -> int:

@@ -75,10 +75,8 @@ class Starter:
 
     async def start(self, order: Order, holder: Holder) -> Started:
         """Decide a start. Raises Invalid for parameters that do not fit, ExecutionRefused when it cannot begin."""
-        facts = _facts(order)
-        graph = order.pinned.graph
-        book = Book(facts=facts, graph=graph, state=State(graph), last_at=order.at)
-        begin = await self._begin(order, facts)
+        book, begin = await self.prepared(order)
+        facts = book.facts
         turn = await self.decider.decide(book, [begin])
         if turn.refused is not None:
             raise ExecutionRefused(turn.refused)
@@ -90,6 +88,12 @@ class Starter:
         await self.decider.compose(unit, book, turn)
         book.next_seq = 1
         return Started(book, unit, turn.commands)
+
+    async def prepared(self, order: Order) -> tuple[Book, Begin]:
+        """An empty book and the input it begins with."""
+        facts, graph = _facts(order), order.pinned.graph
+        book = Book(facts=facts, graph=graph, state=State(graph), last_at=order.at)
+        return book, await self._begin(order, facts)
 
     async def _begin(self, order: Order, facts: Facts) -> Begin:
         pinned = order.pinned
