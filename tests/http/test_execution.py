@@ -335,3 +335,162 @@ async def test_a_rerun_reuses_what_succeeded(register, execute, client, admin):
         await asyncio.sleep(0.01)
     assert (shown["rerun_of"], shown["status"]) == (body["data"]["execution_id"], "failed")
     assert shown["node_states"]["one"]["metadata"]["reused"] is True
+
+
+MIXED = {
+    "tasks": [
+        {"name": "ask", "action": "core.set", "input": {"x": "{{ parameters.x }}"}},
+        {"name": "wait", "wait": {"seconds": 3600}},
+        {"name": "call", "action": "core.http", "input": {"url": "http://10.0.0.1/never", "method": "POST"}},
+        {"name": "say", "action": "core.log", "input": {"message": "{{ task.call.result.status }}"}},
+    ],
+    "output": {"status": "{{ task.call.result.status }}"},
+}
+
+
+@pytest.fixture
+def dry_run(client, admin):
+    async def run(name="hello", **sent):
+        answer = await client.post(f"/api/v1/workflows/default.{name}/test", json=sent, headers=admin)
+        return answer.status_code, await answer.json
+
+    return run
+
+
+async def test_a_dry_run_simulates_effects_and_jumps_over_waits(register, dry_run, client, admin):
+    await register(MIXED)
+
+    status, body = await dry_run(variables={"x": 1}, mocks={"call": {"status": 207}})
+
+    data = body["data"]
+    assert (status, data["test_mode"], data["status"], data["final_output"]) == (
+        200,
+        True,
+        "completed",
+        {"status": 207},
+    )
+    assert [(entry["node_id"], entry["simulated"]) for entry in data["trace"]] == [
+        ("ask", False),
+        ("wait", False),
+        ("call", True),
+        ("say", False),
+    ]
+    assert data["trace"][3]["logs"][0]["message"] == "207"
+    assert (
+        data["summary"].items()
+        >= {"nodes_executed": 4, "nodes_failed": 0, "nodes_simulated": 1, "passed": True}.items()
+    )
+    listed = await (await client.get("/api/v1/workflows/default.hello/executions", headers=admin)).json
+    assert listed["meta"]["pagination"]["total"] == 0
+
+
+async def test_without_a_mock_a_value_is_made_from_the_output_schema(register, dry_run):
+    await register(MIXED)
+
+    _, body = await dry_run(variables={"x": 1})
+
+    assert body["data"]["trace"][2]["output"].keys() >= {"status", "headers", "body"}
+
+
+async def test_a_mock_may_fail_per_attempt(register, dry_run):
+    flaky = {
+        "name": "call",
+        "action": "core.http",
+        "input": {"url": "http://x.test/"},
+        "retry": {"count": 2, "delay": 60},
+    }
+    await register({"tasks": [flaky]})
+
+    _, body = await dry_run(mocks={"call": [{"error": "busy"}, {"error": {"message": "busy"}}, {"status": 200}]})
+
+    assert (body["data"]["status"], body["data"]["trace"][0]["output"]) == ("completed", {"status": 200})
+
+
+async def test_a_dry_run_checks_the_input_of_what_it_simulates(register, dry_run):
+    await register({"tasks": [{"name": "call", "action": "core.http", "input": {"url": "{{ parameters.url }}"}}]})
+
+    _, body = await dry_run(variables={"url": 7})
+
+    assert (body["data"]["status"], body["data"]["trace"][0]["error_type"]) == ("failed", "validation")
+
+
+async def test_a_dry_run_that_does_not_end_is_a_gateway_timeout(register, dry_run):
+    await register({"tasks": [{"name": "a", "action": "core.noop"}]})
+
+    status, body = await dry_run(timeout_seconds=1e-9)
+
+    assert (status, body["error_code"]) == (504, "EXECUTION_TIMEOUT")
+
+
+ASK = {
+    "tasks": [
+        {
+            "name": "ask",
+            "action": "core.inquiry",
+            "input": {
+                "prompt": "Ship it?",
+                "assignees": {"users": ["bob"]},
+                "response_schema": {"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}},
+            },
+        }
+    ],
+    "output": {"ok": "{{ task.ask.result.response.ok }}"},
+}
+
+
+@pytest.fixture
+def open_inquiry(client, admin):
+    async def find(headers=None):
+        for _ in range(500):
+            listed = (await (await client.get("/api/v1/inquiries", headers=headers or admin)).json)["data"]
+            if listed:
+                return listed[0]
+            await asyncio.sleep(0.01)
+        raise AssertionError("no inquiry was opened")
+
+    return find
+
+
+async def test_an_answer_resumes_the_execution(register, execute, client, admin, bob, open_inquiry):
+    await register(ASK)
+    _, _, headers = await execute(wait=None)
+    inquiry = await open_inquiry(bob)
+
+    answer = await client.post(
+        f"/api/v1/inquiries/{inquiry['id']}/respond", json={"response": {"ok": True}}, headers=bob
+    )
+
+    assert (answer.status_code, (await answer.json)["data"]["status"]) == (200, "answered")
+    for _ in range(500):
+        shown = (await (await client.get(headers["Location"], headers=admin)).json)["data"]
+        if shown["end_time"]:
+            break
+        await asyncio.sleep(0.01)
+    assert (shown["status"], shown["final_output"]) == ("completed", {"ok": True})
+
+
+async def test_an_answer_must_fit_and_comes_once(register, execute, client, bob, open_inquiry):
+    await register(ASK)
+    await execute(wait=None)
+    inquiry = await open_inquiry(bob)
+    url = f"/api/v1/inquiries/{inquiry['id']}/respond"
+
+    bad = await client.post(url, json={"response": {"ok": "perhaps"}}, headers=bob)
+    good = await client.post(url, json={"response": {"ok": False}}, headers=bob)
+    late = await client.post(url, json={"response": {"ok": True}}, headers=bob)
+
+    assert [answer.status_code for answer in (bad, good, late)] == [400, 200, 409]
+
+
+async def test_who_started_it_may_not_answer_and_strangers_do_not_see_it(
+    register, execute, client, admin, alice, bob, open_inquiry
+):
+    await register(ASK)
+    await execute(wait=None)
+    inquiry = await open_inquiry(bob)
+    url = f"/api/v1/inquiries/{inquiry['id']}/respond"
+
+    own = await client.post(url, json={"response": {"ok": True}}, headers=admin)
+    stranger = await client.post(url, json={"response": {"ok": True}}, headers=alice)
+
+    assert [own.status_code, stranger.status_code] == [403, 404]
