@@ -276,6 +276,45 @@ class ExplanationView(BaseModel):
     facts: list[dict[str, Any]]
 
 
+class InquiriesQuery(BaseModel):
+    """Which inquiries."""
+
+    status: Literal["open", "answered", "expired", "cancelled"] = "open"
+    per_page: int = Field(20, ge=1, le=100, description="Items a page")
+    cursor: str | None = Field(None, max_length=2_000, description="`next_cursor` of the page before")
+
+
+class Respond(BaseModel):
+    """An answer; it has to fit `response_schema`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    response: Any = Field(examples=[{"approved": True}])
+
+
+class InquiryView(BaseModel):
+    """A question to people."""
+
+    id: UUID
+    execution_id: UUID
+    node_id: str
+    workflow_id: UUID | None
+    workflow_ref: str
+    community_id: int | None
+    prompt: str | None
+    assignees: Any
+    response_schema: Any
+    requester_id: int | None
+    requester_may_respond: bool
+    status: Literal["open", "answered", "expired", "cancelled"]
+    opened_at: datetime
+    expires_at: datetime | None
+    default_outcome: Any
+    response: Any
+    responded_by: int | None
+    responded_at: datetime | None
+
+
 def started(facts: Any, *, status: str = "running", path: list[str] | None = None) -> dict[str, Any]:
     """A `StartedView`."""
     return {
