@@ -118,7 +118,7 @@ def build_services(settings: Settings) -> Services:
         keys=KeyService(db, audit=audit, authentication=authentication, pepper=settings.key_pepper),
         audit=audit,
         record=AuditRecord(db),
-        sealer=Sealer(db, now=utc_now),
+        sealer=Sealer(db, now=utc_now, keep_days=settings.retention_audit_days),
         idempotency=idempotency,
         background=background,
         registry=known,
@@ -133,6 +133,7 @@ def build_services(settings: Settings) -> Services:
     )
     add_checks(here, settings)
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
+    here.background.add(Job(name="prune-audit", work=here.sealer.prune, every_s=3600.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
     background.on_stop("executions", here.execution.stop)

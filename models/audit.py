@@ -82,31 +82,23 @@ _COLUMNS = {
 # ---- the chain -----------------------------------------------------------------------------------------------------
 
 
-async def last_sealed(db: AsyncDAL) -> Row | None:
-    """The end of the chain."""
-    a = db.audit_log
-    row: Row | None = await db(a.chain_no != None).select(orderby=~a.chain_no, limit=1).first()  # noqa: E711
-    return row
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A place in the chain that is known independently of its rows."""
+
+    chain_no: int
+    hash: str
 
 
-async def unsealed(db: AsyncDAL, *, older_than: datetime, limit: int) -> list[Row]:
-    """Rows that wait for the sealer, oldest first."""
-    a = db.audit_log
-    query = (a.chain_no == None) & (a.at < older_than)  # noqa: E711 - pyDAL's spelling of IS NULL
-    rows: list[Row] = await db(query).select(orderby=a.id, limit=limit)
-    return rows
+async def anchor(db: AsyncDAL, name: str) -> Anchor | None:
+    """`head`, the end of the chain, or `floor`, where retention has cut its beginning."""
+    row = await db(db.audit_anchor.name == name).select().first()
+    return Anchor(row.chain_no, row.hash) if row else None
 
 
 async def count_unsealed(db: AsyncDAL) -> int:
     """How many rows wait for the sealer."""
     return int(await db(db.audit_log.chain_no == None).count())  # noqa: E711
-
-
-def seal(db: AsyncDAL, row_id: UUID, *, chain_no: int, digest: str) -> Call[int]:
-    """Give a row its place in the chain; a row that has one is left alone."""
-    a = db.audit_log
-    call: Call[int] = db((a.id == row_id) & (a.chain_no == None)).update(chain_no=chain_no, hash=digest)  # noqa: E711
-    return call
 
 
 async def chain(db: AsyncDAL, *, after: int, limit: int) -> Sequence[Row]:
@@ -116,12 +108,22 @@ async def chain(db: AsyncDAL, *, after: int, limit: int) -> Sequence[Row]:
     return rows
 
 
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(7242001) AS held"
+async def last_before(db: AsyncDAL, before: datetime) -> Anchor | None:
+    """The last sealed row of the beginning of the chain that is older than `before`."""
+    a = db.audit_log
+    first_kept = (
+        await db((a.chain_no != None) & (a.at >= before)).select(a.chain_no, orderby=a.chain_no, limit=1).first()
+    )
+    query = a.chain_no != None if first_kept is None else a.chain_no < first_kept.chain_no  # noqa: E711
+    row = await db(query).select(a.chain_no, a.hash, orderby=~a.chain_no, limit=1).first()
+    return Anchor(row.chain_no, row.hash) if row else None
 
 
-async def lock_chain(db: AsyncDAL) -> bool:
-    """Become the only sealer until the end of the transaction; SQLite's transaction is alone by nature."""
-    if db.engine == "sqlite":
-        return True
-    row = await db.sql(TRY_LOCK).first()
-    return bool(row and row["held"])
+async def cut(db: AsyncDAL, floor: Anchor) -> int:
+    """Delete the chain up to and including `floor`, which stays known; how many rows went."""
+    table, a = db.audit_anchor, db.audit_log
+    done = await db.batch(
+        table.upsert(table.name, name="floor", chain_no=floor.chain_no, hash=floor.hash),
+        db(a.chain_no <= floor.chain_no).delete(),
+    )
+    return int(done[1])

@@ -58,6 +58,11 @@ ACCESS: dict[str, Columns] = {
         Field("chain_no", "bigint"),  # NULL until the sealer has chained the row
         Field("hash", "string"),
     ),
+    "audit_anchor": (  # `head`: the end of the chain; `floor`: where retention has cut its beginning
+        Field("name", "string", notnull=True),
+        Field("chain_no", "bigint", notnull=True),
+        Field("hash", "string", notnull=True),
+    ),
     "idempotency_key": (
         Field("user_id", "bigint", notnull=True),
         Field("key", "string", notnull=True),
@@ -359,6 +364,7 @@ INSIGHT: dict[str, Columns] = {
 
 KEYS: dict[str, tuple[str, ...]] = {
     "user_role": ("user_id", "community_id", "role"),
+    "audit_anchor": ("name",),
     "idempotency_key": ("user_id", "key"),
     "action": ("ref",),
     "workflow_tag": ("tag", "workflow_id"),

@@ -4,3 +4,10 @@ CREATE TABLE retention_consent (
     granted_by bigint,
     PRIMARY KEY (subject)
 );
+
+CREATE TABLE audit_anchor (
+    name text NOT NULL,
+    chain_no bigint NOT NULL,
+    hash text NOT NULL,
+    PRIMARY KEY (name)
+);

@@ -7,7 +7,7 @@ their number and their hash afterwards; between two seals only the unsealed tail
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,17 +16,15 @@ from uuid import UUID
 import orjson
 
 import models.audit
-from models.dal import AsyncDAL
+from models.audit import Anchor
+from models.audit_chain import COLUMNS, PostgresChain, SqliteChain
+from models.dal import AsyncDAL, Round
+from services.conversation import Conversation, drive, drive_async
 
 GENESIS = "0" * 64
 BATCH = 500
 SETTLE = timedelta(seconds=1)
 """How old a row must be: a transaction that began before it may still commit an older id."""
-
-SEALED = (
-    *("id", "at", "category", "action", "result", "actor_id", "key_id"),
-    *("community_id", "workflow_id", "resource", "reason", "request_id", "details"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,7 @@ class ChainReport:
 
 def row_hash(previous: str, chain_no: int, row: Mapping[str, Any]) -> str:
     """The hash of a row behind the one with hash `previous`. Pure."""
-    facts = {name: _canonical(row[name]) for name in SEALED}
+    facts = {name: _canonical(row[name]) for name in COLUMNS}
     text = orjson.dumps([previous, chain_no, facts], option=orjson.OPT_SORT_KEYS, default=str)
     return hashlib.sha256(text).hexdigest()
 
@@ -57,45 +55,28 @@ def _canonical(value: Any) -> Any:
 class Sealer:
     """Chains new rows; any number of processes may try, one at a time does."""
 
-    def __init__(self, db: AsyncDAL, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, db: AsyncDAL, *, now: Callable[[], datetime], keep_days: int = 0) -> None:
+        """`keep_days`: how long sealed rows are kept; 0 = for ever."""
         self._db = db
         self._now = now
+        self._keep_days = keep_days
+        self._lane = db.grouped(sqlite=_sqlite, postgres=_postgres, limit=1)
 
     async def seal(self, *, settle: timedelta = SETTLE) -> int:
         """Chain what waits; how many rows were sealed."""
-        done = 0
-        while (sealed := await self._seal_batch(self._now() - settle)) > 0:
+        done, sealed = 0, BATCH
+        while sealed == BATCH:
+            sealed = await self._lane.submit(self._now() - settle)
             done += sealed
-            if sealed < BATCH:
-                break
         return done
 
-    async def _seal_batch(self, older_than: datetime) -> int:
-        if not await models.audit.unsealed(self._db, older_than=older_than, limit=1):
-            return 0
-        async with self._db.transaction():
-            if not await models.audit.lock_chain(self._db):
-                return 0
-            last = await models.audit.last_sealed(self._db)
-            number, digest = (last.chain_no, last.hash) if last else (0, GENESIS)
-            rows = await models.audit.unsealed(self._db, older_than=older_than, limit=BATCH)
-            calls = []
-            for row in rows:
-                number += 1
-                digest = row_hash(digest, number, row)
-                calls.append(models.audit.seal(self._db, row.id, chain_no=number, digest=digest))
-            if calls:
-                await self._db.batch(*calls)
-            return len(rows)
-
     async def verify(self) -> ChainReport:
-        """Follow the whole chain; retention may have cut its beginning at a sealed row."""
+        """Follow the whole chain, from where retention has cut it to the end that the sealer remembers."""
         unsealed = await models.audit.count_unsealed(self._db)
-        number, digest, sealed = 0, GENESIS, 0
+        floor = await models.audit.anchor(self._db, "floor") or Anchor(0, GENESIS)
+        head = await models.audit.anchor(self._db, "head") or floor
+        number, digest, sealed = floor.chain_no, floor.hash, 0
         while rows := await models.audit.chain(self._db, after=number, limit=BATCH):
-            if sealed == 0 and rows[0].chain_no > 1:
-                number, digest, sealed = rows[0].chain_no, rows[0].hash, 1
-                rows = rows[1:]
             for row in rows:
                 reason = _break(row, number, digest)
                 if reason is not None:
@@ -108,7 +89,40 @@ class Sealer:
                         reason=reason,
                     )
                 number, digest, sealed = row.chain_no, row.hash, sealed + 1
+        if number < head.chain_no or (number == head.chain_no and digest != head.hash):
+            reason = f"rows are missing at the end: {number + 1} to {head.chain_no}"
+            return ChainReport(intact=False, sealed=sealed, unsealed=unsealed, broken_at=number + 1, reason=reason)
         return ChainReport(intact=True, sealed=sealed, unsealed=unsealed)
+
+    async def prune(self) -> int:
+        """Cut off what is older than it is to be kept, at a sealed row; how many rows went."""
+        if not self._keep_days:
+            return 0
+        floor = await models.audit.last_before(self._db, self._now() - timedelta(days=self._keep_days))
+        return await models.audit.cut(self._db, floor) if floor else 0
+
+
+def _round(older_than: datetime) -> Conversation[int]:
+    """Chain one batch; how many rows."""
+    if not (yield ("lock",)):
+        return 0
+    head: Anchor = (yield ("head",)) or Anchor(0, GENESIS)
+    number, digest, sealed = head.chain_no, head.hash, []
+    for row in (yield ("waiting", older_than, BATCH)):
+        number += 1
+        digest = row_hash(digest, number, row)
+        sealed.append((row["id"], number, digest))
+    if sealed:
+        yield "seal", sealed, Anchor(number, digest)
+    return len(sealed)
+
+
+def _sqlite(round_: Round, members: Sequence[datetime]) -> list[int]:
+    return [drive(_round(older_than), SqliteChain(round_)) for older_than in members]
+
+
+async def _postgres(connection: Any, members: Sequence[datetime]) -> list[int]:
+    return [await drive_async(_round(older_than), PostgresChain(connection)) for older_than in members]
 
 
 def _break(row: Any, number: int, digest: str) -> str | None:

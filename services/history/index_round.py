@@ -13,8 +13,8 @@ from uuid import UUID
 
 from models.index_writer import DayKey, Document, Indexed
 from models.outbox import Task
+from services.conversation import Conversation
 from services.history import histogram
-from services.history.conversation import Conversation
 from services.history.record import text_of
 
 EMBED = "embed"

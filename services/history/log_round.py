@@ -1,6 +1,6 @@
 """One round of run reports: which are new, which change a known run, what that does to the counters.
 
-The round is a conversation (`services.history.conversation`) with a run writer.
+The round is a conversation (`services.conversation`) with a run writer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from models.run_facts import KnownRun, RunKey, RunRow, Tally
-from services.history.conversation import Conversation
+from services.conversation import Conversation
 from services.history.record import RANK, Run, Stored, merge
 
 INDEX = "index"

@@ -20,8 +20,8 @@ from models.embeddings import Embedding, Text
 from models.index_writer import PostgresIndexWriter, SqliteIndexWriter
 from models.outbox import Task
 from models.run_writer import PostgresRunWriter, SqliteRunWriter
+from services.conversation import drive, drive_async
 from services.errors import MillraceError
-from services.history.conversation import drive, drive_async
 from services.history.database_vectors import entry
 from services.history.index_round import EMBED, index_round
 from services.history.log_round import INDEX

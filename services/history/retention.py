@@ -19,7 +19,7 @@ from models.records import RunStatus
 from models.retention import Doomed, Expired, PostgresReaper, SqliteReaper
 from models.run_facts import Tally
 from models.run_writer import PostgresRunWriter, SqliteRunWriter
-from services.history.conversation import Conversation, drive, drive_async
+from services.conversation import Conversation, drive, drive_async
 from services.history.vectors import VectorStore
 
 log = logging.getLogger("millrace.history")

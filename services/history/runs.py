@@ -11,7 +11,7 @@ from uuid import UUID
 from models.dal import Round
 from models.records import uuid7
 from models.run_writer import PostgresRunWriter, SqliteRunWriter
-from services.history.conversation import drive, drive_async
+from services.conversation import drive, drive_async
 from services.history.log_round import Logged, Report, log_round
 from services.history.record import Run
 from services.metrics import Metrics

@@ -52,15 +52,60 @@ async def test_the_chain_goes_on_where_it_ended(db, audit):
     assert (await sealer.verify()).intact
 
 
-async def test_the_beginning_may_be_cut_at_a_sealed_row(db, audit):
-    sealer = Sealer(db, now=utc_now)
-    for number in range(5):
+@pytest.fixture
+async def chain(db, audit):
+    """A sealed chain of nine rows, and its sealer."""
+    for number in range(9):
         await audit.write(entry(number))
+    sealer = Sealer(db, now=utc_now)
     await sealer.seal(settle=timedelta(0))
+    return sealer
 
-    await db(db.audit_log.chain_no <= 2).delete()
 
-    assert (await sealer.verify()).intact
+async def test_retention_cuts_the_beginning_at_a_sealed_row(db, audit, chain):
+    later = Sealer(db, now=lambda: utc_now() + timedelta(days=40), keep_days=30)
+    await audit.write(entry(99))
+
+    gone = await later.prune()
+    await later.seal(settle=timedelta(0))
+
+    report = await later.verify()
+    assert (gone, report.intact, report.sealed) == (9, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("UPDATE audit_log SET reason = 'other' WHERE chain_no = 4", "changed"),
+        ("UPDATE audit_log SET actor_id = 5 WHERE chain_no = 1", "changed"),
+        ("DELETE FROM audit_log WHERE chain_no = 1", "missing"),
+        ("DELETE FROM audit_log WHERE chain_no = 5", "missing"),
+        ("DELETE FROM audit_log WHERE chain_no = 9", "missing at the end"),
+        ("DELETE FROM audit_log WHERE chain_no > 3", "missing at the end"),
+        ("DELETE FROM audit_log", "missing at the end"),
+    ],
+)
+async def test_whoever_changes_or_removes_a_sealed_row_is_found_out(db, chain, what, said):
+    await db.sql(what)
+
+    report = await chain.verify()
+
+    assert not report.intact
+    assert said in report.reason
+
+
+async def test_reordered_rows_are_found(db, chain):
+    await db.sql("UPDATE audit_log SET chain_no = -chain_no WHERE chain_no IN (3, 4)")
+    await db.sql("UPDATE audit_log SET chain_no = CASE chain_no WHEN -3 THEN 4 ELSE 3 END WHERE chain_no < 0")
+
+    assert (await chain.verify()).broken_at == 3
+
+
+async def test_an_inserted_row_is_found(db, audit, chain):
+    await audit.write(entry(10))
+    await db.sql("UPDATE audit_log SET chain_no = 10, hash = 'made up' WHERE chain_no IS NULL")
+
+    assert (await chain.verify()).broken_at == 10
 
 
 async def test_fresh_rows_are_left_to_settle(db, audit):
