@@ -111,10 +111,9 @@ async def chain(db: AsyncDAL, *, after: int, limit: int) -> Sequence[Row]:
 async def last_before(db: AsyncDAL, before: datetime) -> Anchor | None:
     """The last sealed row of the beginning of the chain that is older than `before`."""
     a = db.audit_log
-    first_kept = (
-        await db((a.chain_no != None) & (a.at >= before)).select(a.chain_no, orderby=a.chain_no, limit=1).first()
-    )
-    query = a.chain_no != None if first_kept is None else a.chain_no < first_kept.chain_no  # noqa: E711
+    sealed = a.chain_no != None  # noqa: E711 - pyDAL's spelling of IS NOT NULL
+    first_kept = await db(sealed & (a.at >= before)).select(a.chain_no, orderby=a.chain_no, limit=1).first()
+    query = sealed if first_kept is None else a.chain_no < first_kept.chain_no
     row = await db(query).select(a.chain_no, a.hash, orderby=~a.chain_no, limit=1).first()
     return Anchor(row.chain_no, row.hash) if row else None
 
