@@ -106,6 +106,12 @@ def post(url: str, body: Any) -> Any:
         return json.load(answer)
 
 
+def get(url: str) -> Any:
+    """GET JSON with the admin key; the JSON answer."""
+    with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS), timeout=30) as answer:
+        return json.load(answer)
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What wrk saw: requests per second, milliseconds at the median and at p99."""
