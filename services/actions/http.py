@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import orjson
 
 from models.records import ErrorType
 from services.actions.addresses import AddressRefused
 from services.actions.outcome import ActionFailed, Call
+
+if TYPE_CHECKING:
+    import httpx  # imported when the first call is made: it takes a tenth of the server's start
 
 CONNECT_DELAYS_S = (0.1, 0.5)
 DEFAULT_TIMEOUT_S = 30.0
@@ -27,6 +29,8 @@ class HttpRunner:
 
     async def perform(self, call: Call) -> dict[str, Any]:
         """Make the request that `call.input` describes; raises ActionFailed for refusals and unexpected answers."""
+        import httpx
+
         given: Mapping[str, Any] = call.input
         try:
             answer = await self._send(call, given)
@@ -46,6 +50,8 @@ class HttpRunner:
             await self._client.aclose()
 
     async def _send(self, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+        import httpx
+
         if self._client is None:
             self._client = self._open()
         for delay in (*CONNECT_DELAYS_S, None):
@@ -58,6 +64,8 @@ class HttpRunner:
         raise AssertionError("unreachable")
 
     async def _exchange(self, client: httpx.AsyncClient, call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+        import httpx
+
         request = client.build_request(
             given.get("method", "GET"),
             given["url"],

@@ -16,7 +16,6 @@ from services.access.permission_service import PermissionService
 from services.actions.builtin import BUILTINS
 from services.actions.catalogue import Catalogue, Runner
 from services.actions.declared import DeclaredHttp
-from services.actions.guarded_client import open_client
 from services.actions.http import HttpRunner
 from services.actions.runners import Perform, RunnerOf, Runners
 from services.actions.secrets import Secrets
@@ -70,6 +69,12 @@ class Needs:
     on_end: Callable[[Book], None] = lambda _book: None
 
 
+def _opened(allow_hosts: tuple[str, ...]) -> Any:
+    from services.actions.guarded_client import open_client  # heavy, and not every workflow calls somebody
+
+    return open_client(allow_hosts)
+
+
 class Execution:
     """Everything about executions. `start` before the first request, `stop` after the last."""
 
@@ -77,7 +82,7 @@ class Execution:
         self.needs = needs
         self.waiters = Waiters()
         self.tidings = Tidings()
-        self.http = HttpRunner(partial(open_client, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
+        self.http = HttpRunner(partial(_opened, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         self.secrets = Secrets(needs.secrets_dir)
         self.known_actions = KnownActions(needs.db, needs.catalogue)
         builtins = {**BUILTINS, "http": self.http.perform, **needs.builtins}
