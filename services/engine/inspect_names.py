@@ -142,7 +142,9 @@ class Inspector:
         """A variable that nothing assigns before; `workflow.param` and `variables` may mean parameters."""
         if name in spot.known or root == "variables" or (root, name) == ("workflow", "param"):
             return
-        hint = nearest(name, [*self.numbers, *(entry.name for entry in self.graph.vars)])
+        hint = (
+            None if self.findings.full else nearest(name, [*self.numbers, *(entry.name for entry in self.graph.vars)])
+        )
         message = f"The variable {name!r} is used before anything can have assigned it."
         self.findings.error("undefined_variable", message, path=spot.path, task=spot.task, subject=name, hint=hint)
 

@@ -207,7 +207,7 @@ def _is_cut_off(turn: Turn, items: ItemList, *, left: int, stopping: bool) -> bo
     outcomes = {record.outcome for record in items.records.values()}
     cancelling = turn.state.phase is Phase.CANCELLING and (bool(left) or bool(items.failed))
     if not (cancelling or Outcome.CANCELLED in outcomes):
-        return bool(left) and stopping
+        return bool(left) and stopping and not items.failed
     for index, record in items.records.items():
         if record.outcome is Outcome.FAILED and record.failure is not None:
             failure = replace(record.failure, message=f"item {index}: {record.failure.message}")

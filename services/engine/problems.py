@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 MAX_PROBLEMS = 200
 """So many problems are listed; a definition with more of them is told so."""
+MANY_NAMES = 100
+"""Beyond so many known names only those that look alike are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class Findings:
         """Add something that its author probably did not mean."""
         self._add(self.warnings, Problem(code=code, message=message, path=path, **more))
 
+    @property
+    def full(self) -> bool:
+        """Whether further errors are not listed any more."""
+        return len(self.errors) > MAX_PROBLEMS
+
     def extend(self, other: Findings) -> None:
         """Add everything that others found."""
         for problem in other.errors:
@@ -65,7 +73,12 @@ class Findings:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """A hint that names the known word closest to an unknown one, or None when nothing is close."""
-    matches = get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
+    candidates = list(known)
+    if len(candidates) > MANY_NAMES:
+        ends = (word[:1], word[-1:])
+        alike = (name for name in candidates if abs(len(name) - len(word)) < 3 and (name[:1], name[-1:]) == ends)
+        candidates = list(islice(alike, MANY_NAMES))
+    matches = get_close_matches(word[:100], candidates, n=1, cutoff=0.6)
     return f"Did you mean {matches[0]!r}?" if matches else None
 
 

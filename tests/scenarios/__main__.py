@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from tests.scenarios.report import failures, table, total
-from tests.scenarios.runner import run
-from tests.scenarios.scenario import load, own_folders, scenario_files, shared_folder
+from tests.scenarios.runner import run_file
+from tests.scenarios.scenario import own_folders, scenario_files, shared_folder
 
 
 def default_folders() -> list[Path]:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         return 2
     everything = []
     for folder in folders:
-        results = [run(load(path)) for path in scenario_files(folder) if options.only in path.stem]
+        results = [run_file(path) for path in scenario_files(folder) if options.only in path.stem]
         everything += results
         print(f"{folder.name}:", *table(results), *failures(results, optional=options.optional), "", sep="\n")
     print(total(everything))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from services.engine.compile import compile_definition
@@ -9,7 +10,7 @@ from tests.scenarios.compare import DEMANDED, Difference, differences
 from tests.scenarios.inspected import inspected
 from tests.scenarios.observed import checkpoint, outcome
 from tests.scenarios.orders import ORDERS, Pick
-from tests.scenarios.scenario import Scenario, Step
+from tests.scenarios.scenario import BadScenario, Scenario, Step, load
 from tests.scenarios.world import HarnessError, World
 
 
@@ -36,6 +37,16 @@ class Result:
     def conforms(self) -> bool:
         """Whether every demanded level did."""
         return all(map(self.passed, DEMANDED))
+
+
+def run_file(path: Path) -> Result:
+    """One file in every order; a file that is no scenario is a failure of its own."""
+    try:
+        return run(load(path))
+    except BadScenario as bad:
+        category = path.stem.partition("--")[0]
+        stub = Scenario(path=path, name=path.stem, category=category, definition={}, expected={})
+        return Result(stub, [Failure("none", Difference(1, "file", "a scenario", str(bad)))])
 
 
 def run(scenario: Scenario) -> Result:

@@ -65,7 +65,7 @@ class Scenario:
 
 def scenario_files(folder: Path) -> list[Path]:
     """Every scenario of a folder and the folders below it, in a stable order."""
-    return sorted(path for path in folder.rglob("*.yaml") if path.is_file())
+    return sorted(path for path in folder.rglob("*.y*ml") if path.is_file())
 
 
 def shared_folder() -> Path:

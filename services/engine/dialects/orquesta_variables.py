@@ -115,7 +115,7 @@ def check_value(path: str, value: Any, known: Known, findings: Findings) -> None
             findings.error("private_variable", message, path=path, task=task, subject=name)
         if name not in known:
             message = f"The variable {name!r} is used before it is assigned."
-            hint = nearest(name, known)
+            hint = None if findings.full else nearest(name, known)
             findings.error("undefined_variable", message, path=path, task=task, subject=name, hint=hint)
 
 
