@@ -6,6 +6,7 @@ response headers, path formats, one build instead of one a request.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -241,6 +242,10 @@ class Document(QuartSchema):
     openapi_provider_class = Provider
 
     _built: tuple[bytes, str] | None = None
+
+    async def fetched(self) -> tuple[bytes, str]:
+        """The document, built in a thread the first time: it takes longer than a request may hold the others up."""
+        return self._built or await asyncio.to_thread(self.built)
 
     def built(self) -> tuple[bytes, str]:
         """The document as JSON, and its tag; made once, because it takes a tenth of a second."""

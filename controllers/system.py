@@ -112,7 +112,7 @@ async def metrics() -> Response:
 async def openapi_document() -> Response:
     """Answer this document."""
     document: Document = current_app.extensions["QUART_SCHEMA"]
-    body, tag = document.built()
+    body, tag = await document.fetched()
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if is_fresh(tag):
         return Response(b"", status=304, headers=headers)
