@@ -157,7 +157,8 @@ def _expire(turn: Turn, work: Work) -> None:
 
 def _default_answer(turn: Turn, work: Work) -> dict[str, Any] | None:
     request: Mapping[str, Any] = work.input or {}
-    default = request.get("default", turn.graph.nodes[work.node].default_outcome)
+    declared = request.get("default_outcome", turn.graph.nodes[work.node].default_outcome)
+    default = request.get("default", declared)
     return None if default is None else {"response": default, "by": None, "outcome": "default"}
 
 
