@@ -245,7 +245,9 @@ class Document(QuartSchema):
 
     async def fetched(self) -> tuple[bytes, str]:
         """The document, built in a thread the first time: it takes longer than a request may hold the others up."""
-        return self._built or await asyncio.to_thread(self.built)
+        if self._built is None:
+            return await asyncio.to_thread(self.built)
+        return self._built
 
     def built(self) -> tuple[bytes, str]:
         """The document as JSON, and its tag; made once, because it takes a tenth of a second."""
