@@ -6,6 +6,7 @@ A route reads its body with `await read(Model)` and its query with `query(Model)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -21,6 +22,8 @@ from services.formats import strict_json, strict_yaml
 M = TypeVar("M")
 MAX_PROBLEMS = strict_json.MAX_PROBLEMS
 DEFINITION_KEYS = strict_yaml.MAX_KEYS
+LONG_YAML = 32 * 1024
+"""A longer text, in bytes, is read in a thread."""
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
@@ -64,7 +67,7 @@ async def document(*, limit: int | None = None) -> tuple[Any, str | None]:
     """A definition sent as JSON or YAML: its value, and the YAML text as it came (None for JSON)."""
     data = await raw(limit=limit)
     if request_ctx.request.mimetype in YAML_TYPES:
-        return strict_yaml.loads(data)
+        return await asyncio.to_thread(strict_yaml.loads, data) if len(data) > LONG_YAML else strict_yaml.loads(data)
     return _json(data, request_ctx.request, DEFINITION_KEYS), None
 
 
