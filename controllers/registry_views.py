@@ -81,6 +81,15 @@ class UpdateWorkflow(WorkflowFields):
     definition: dict[str, Any] | None = None
 
 
+class ExportedView(BaseModel):
+    """A definition in another dialect. `notes` say where it behaves differently."""
+
+    dialect: str
+    definition: dict[str, Any]
+    param_schema: dict[str, Any] | None
+    notes: list[str]
+
+
 class VersionView(BaseModel):
     """One immutable revision."""
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from controllers import registry_views as shapes
+from controllers.openapi import enveloped
 from models.dal import AsyncDAL
 
 WORKFLOWS = "/api/v1/workflows"
@@ -249,3 +251,36 @@ async def test_a_definition_can_be_had_in_the_native_language(client, alice):
     assert native["data"]["notes"]
     assert "orquesta" in nodes["message"]
     assert (await text.get_data(as_text=True)).startswith("# ")
+
+
+ANSWERS = [
+    ("", list[shapes.WorkflowSummary]),
+    ("/default.greet", shapes.WorkflowView),
+    ("/default.greet/versions", list[shapes.VersionView]),
+    ("/default.greet/graph", shapes.GraphView),
+    ("/default.greet/permissions", list[shapes.GrantView]),
+    ("/default.greet?format=native", shapes.ExportedView),
+]
+OTHERS = [
+    ("/packs", list[shapes.PackSummary]),
+    ("/packs/default", shapes.PackView),
+    ("/packs/default/workflows", list[shapes.WorkflowSummary]),
+    ("/packs/default/permissions", list[shapes.PackGrantView]),
+    ("/actions", list[shapes.ActionView]),
+    ("/actions/core.http", shapes.ActionView),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [(WORKFLOWS + path, shape) for path, shape in ANSWERS] + [(f"/api/v1{path}", shape) for path, shape in OTHERS],
+)
+async def test_an_answer_is_what_the_document_says(client, admin, path, shape):
+    await create(client, admin)
+    place = f"{WORKFLOWS}/default.greet/permissions/role/editor"
+    await sent(await client.put(place, json={"can_view": True}, headers=admin))
+    await sent(await client.put("/api/v1/packs/default/permissions/user/7", headers=admin))
+
+    answer = await sent(await client.get(path, headers=admin))
+
+    enveloped(shape).model_validate(answer)
