@@ -12,6 +12,8 @@ from services.registry import refs
 from services.registry.findings import Findings
 from services.registry.schemas import as_schema, check_schema, compile_schema
 
+FOLLOWED = ("label", "description", "version", "config_schema", "tags")
+"""What a pack takes from its manifest again when that changes; settings are those of the people who run it."""
 STORED = ("ref", "label", "description", "version", "config_schema", "config", "tags")
 ECHOED = frozenset(
     [

@@ -15,7 +15,7 @@ from models.records import uuid7
 from models.workflow_lists import Filters, Window
 from models.workflows import WorkflowRow
 from services.access.audit import Category, Entry, Result, say
-from services.errors import Conflict, DuplicateRef, PreconditionFailed
+from services.errors import Conflict, DuplicateRef, Invalid, PreconditionFailed
 from services.registry import pack_drafts, pack_files, pack_loader, refs, views
 from services.registry.caller import Caller
 from services.registry.doors import Doors
@@ -185,7 +185,7 @@ class Packs:
         pack = await self._doors.require_pack(ref)
         await self._doors.require_owner(caller, pack)
         loaded = await self._load(ref)
-        if not loaded.found:
+        if not loaded.found and pack.source != "file":
             return SyncReport(pack_ref=ref)
         report = await self._sync.run(pack, loaded.pack, caller, force=force)
         await packs.remember_files(self._db, ref, loaded.hash or "", self._now())
@@ -200,28 +200,39 @@ class Packs:
         return {"pack_ref": ref, "validated_count": count, "error_count": len(errors), "errors": errors}
 
     async def install(self, caller: Caller) -> list[SyncReport]:
-        """Register the packs below `PACKS_DIR`, and load anew those whose files changed: what a start does."""
+        """Register the packs below `PACKS_DIR`, and load anew those whose files changed: what a start does.
+
+        A pack that cannot be registered is reported and does not stop the others.
+        """
         known = await packs.hashes(self._db)
         if refs.DEFAULT_PACK not in known:
             await self._install(refs.DEFAULT_PACK, {"label": "Default", "version": "1.0.0"})
         reports = []
         for ref in await asyncio.to_thread(pack_files.folders, self._dir):
             folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref)
-            if folder is None or not refs.is_pack_ref(ref):
-                continue
-            if ref in known and known[ref] == folder.hash:
+            if folder is None or known.get(ref) == folder.hash:
                 continue
             loaded = await asyncio.to_thread(pack_loader.load, folder)
-            if ref not in known:
+            try:
                 await self._install(ref, {"label": ref, "version": "1.0.0", **loaded.manifest})
+            except Invalid as error:
+                reports.append(SyncReport(pack_ref=ref, errors=[*loaded.errors, *_in_manifest(ref, error)]))
+                continue
             reports.append(await self._sync.run(await self._doors.require_pack(ref), loaded, caller))
             await packs.remember_files(self._db, ref, folder.hash, self._now())
         return reports
 
     async def _install(self, ref: str, manifest: Mapping[str, Any]) -> None:
+        """Register a pack of the server's own; one that nobody owns follows its manifest."""
         draft = pack_drafts.read_new({**manifest, "ref": ref})
         at = self._now()
         values = {key: getattr(draft, key) for key in pack_drafts.STORED}
+        pack = await packs.by_ref(self._db, ref)
+        if pack is not None:
+            if pack.owner_id is None and any(getattr(pack, key) != values[key] for key in pack_drafts.FOLLOWED):
+                followed = {key: values[key] for key in pack_drafts.FOLLOWED}
+                await packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
+            return
         facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
         try:
             await self._db.pack.insert(**values, **facts)
@@ -252,6 +263,10 @@ def _loaded(ref: str, folder: PackFolder | None) -> _Loaded:
     if folder is None:
         return _Loaded(LoadedPack(ref), None)
     return _Loaded(pack_loader.load(folder), folder.hash)
+
+
+def _in_manifest(ref: str, error: Invalid) -> list[dict[str, Any]]:
+    return [{"file": pack_files.MANIFESTS[0], "ref_name": ref, **problem} for problem in error.details["errors"]]
 
 
 def _require_state(pack: PackRow, expected: Collection[str] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from services.registry.sharing import Sharing
 from services.registry.store import Store
 from services.registry.versions import PinnedWorkflow, Versions
 from services.registry.workflows import Workflows
+
+log = logging.getLogger("millrace.registry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,12 @@ class Registry:
     async def start(self) -> list[SyncReport]:
         """Load the packs below `PACKS_DIR` whose files changed, and every action: what a start of the server does."""
         reports = await self.packs.install(Caller(actor=SYSTEM))
+        for report in reports:
+            for error in report.errors:
+                place = ".".join(str(part) for part in error["loc"])
+                log.warning(
+                    "registry.pack_file pack=%s file=%s %s %s", report.pack_ref, error["file"], place, error["message"]
+                )
         await self.actions.refresh()
         return reports
 

@@ -1,5 +1,6 @@
 """Packs and their files: loaded file by file, changed files followed, edits by people kept."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -338,3 +339,39 @@ async def test_another_process_learns_of_new_actions(registry, k8s, db):
     assert "k8s.deploy" in registry.actions.names()
     assert changed
     assert not again
+
+
+async def test_a_pack_that_cannot_be_registered_does_not_stop_a_start(registry, k8s, packs_dir):
+    (packs_dir / "bad").mkdir()
+    (packs_dir / "bad" / "pack.yaml").write_text("label: ''\nversion: 1.0.0\n")
+    (packs_dir / "not a ref").mkdir()
+    (packs_dir / "not a ref" / "pack.yaml").write_text("label: X\n")
+
+    reports = {report.pack_ref: report for report in await registry.start()}
+
+    assert [error["loc"] for error in reports["bad"].errors] == [["label"]]
+    assert [error["loc"] for error in reports["not a ref"].errors] == [["ref"]]
+    assert reports["k8s"].registered == 2
+
+
+async def test_a_pack_of_the_server_follows_its_manifest_and_an_owned_one_does_not(registry, k8s, packs_dir):
+    await registry.start()
+    await registry.packs.create({"ref": "mine", "label": "Mine", "version": "1"}, ALICE)
+    (packs_dir / "mine").mkdir()
+    (packs_dir / "mine" / "pack.yaml").write_text("label: Theirs\nversion: 2.0.0\n")
+    (k8s / "pack.yaml").write_text("ref: k8s\nlabel: Kubernetes two\nversion: 2.2.0\n")
+
+    await registry.start()
+
+    followed, own = await registry.packs.require("k8s"), await registry.packs.require("mine")
+    assert (followed.label, followed.version, followed.tags) == ("Kubernetes two", "2.2.0", [])
+    assert own.label == "Mine"
+
+
+async def test_a_folder_that_is_gone_disables_what_came_with_it(registry, k8s):
+    await install(registry)
+    shutil.rmtree(k8s)
+
+    report = await registry.packs.sync("k8s", ADMIN)
+
+    assert report.disabled == ["k8s.restart", "k8s.scale"]
