@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+import uvloop
 
 from app import ROOT, build_services, create_app
+from composition.life import lifetime
 from config import VERSION, Settings, SettingsError, load
 from controllers import server
 from controllers.context import EXTENSION, Services
@@ -32,16 +37,47 @@ def main(context: click.Context, output: str) -> None:
 
 
 @main.command()
-def serve() -> None:
+@click.option("--no-worker", is_flag=True, help="Accept and steer executions; `millrace worker` processes drive them.")
+def serve(no_worker: bool) -> None:
     """Run the server: migrate, then answer until a signal comes; a second one ends at once."""
     settings = _settings()
+    if no_worker and not settings.postgres_dsn:
+        fail("--no-worker needs POSTGRES_DSN: SQLite is driven by the server itself", USAGE)
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
     app = create_app(settings, announce=click.echo)
     here: Services = app.extensions[EXTENSION]
+    if no_worker:
+        here.execution.only_accept()
     listen = server.Listen(host=settings.host, port=settings.port, drain_s=max(1, settings.shutdown_seconds // 4))
     server.serve(app, listen, on_started=_say_started(settings), on_stop=here.stop)
     if here.readiness.fatal:
         raise SystemExit(1)
+
+
+@main.command()
+def worker() -> None:
+    """Drive executions without answering HTTP; as many as you like, on any machine, over one PostgreSQL."""
+    settings = _settings()
+    if not settings.postgres_dsn:
+        fail("a worker needs POSTGRES_DSN: SQLite is driven by the server itself", USAGE)
+    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
+    here = build_services(settings)
+    uvloop.run(_work(settings, here))
+    if here.readiness.fatal:
+        raise SystemExit(1)
+
+
+async def _work(settings: Settings, here: Services) -> None:
+    def stop() -> None:
+        if here.stopping.is_set():
+            os._exit(1)
+        here.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    async with lifetime(settings, here, click.echo):
+        click.echo(f"Millrace {VERSION} works on PostgreSQL as worker {here.execution.worker.id}")
+        await here.stopping.wait()
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from services.execution.attempts import Attempts
 from services.execution.book import Book
 from services.execution.controls import Controls
 from services.execution.deciding import Decider
+from services.execution.dispatch.bell import Bell
 from services.execution.dispatch.embedded import Dispatcher, Rules
 from services.execution.driver import Tools
 from services.execution.dry_run import DryRun
@@ -137,6 +138,7 @@ class Execution:
         async with asyncio.TaskGroup() as tasks:
             dispatcher = self._assemble(tasks)
             background = [
+                *self._ringing(tasks, dispatcher),
                 tasks.create_task(self.worker.beat_for_ever()),
                 tasks.create_task(dispatcher.sweep_for_ever()),
             ]
@@ -147,6 +149,20 @@ class Execution:
             self.waiters.release()
             for task in background:
                 task.cancel()
+
+    def _ringing(self, tasks: asyncio.TaskGroup, dispatcher: Dispatcher) -> list[asyncio.Task[None]]:
+        """Where several processes share a database, they tell each other what happened."""
+        if self.needs.db.engine != "postgres":
+            return []
+        dispatcher.bell = bell = Bell(self.needs.db, self.worker.text)
+        return [
+            tasks.create_task(bell.ring_for_ever()),
+            tasks.create_task(bell.hear_for_ever(dispatcher.heard, dispatcher.look)),
+        ]
+
+    def only_accept(self) -> None:
+        """Start and steer executions here, but let other processes drive them; to be said before `start`."""
+        self.needs = replace(self.needs, rules=replace(self.needs.rules, drives=False))
 
     def _assemble(self, tasks: asyncio.TaskGroup) -> Dispatcher:
         needs = self.needs

@@ -20,6 +20,7 @@ class Process:
     """`millrace serve` (or another command) as a process of its own."""
 
     def __init__(self, data_dir: Path, environ: Mapping[str, str], *command: str) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(data_dir),
@@ -63,6 +64,11 @@ class Process:
     def _read(self) -> None:
         assert self._process.stdout is not None
         self.printed.extend(self._process.stdout)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

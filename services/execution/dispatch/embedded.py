@@ -17,6 +17,7 @@ from models import executions
 from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim
 from services.execution.book import Book
+from services.execution.dispatch.bell import Bell, News
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
@@ -44,16 +45,18 @@ class Dispatcher:
     """The executions that this process drives."""
 
     def __init__(self, tools: Tools, waiters: Waiters, rules: Rules, on_end: OnEnd) -> None:
+        self.bell: Bell | None = None
         self._tools = tools
         self._waiters = waiters
         self._rules = rules
         self._on_end = on_end
-        self._driving: dict[str, Drive] = {}
+        self._driving: dict[str, Drive | None] = {}  # None while its log is being read
         self._ready: dict[str, None] = {}
         self._look = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
         self._more = False
+        self._swept_at = 0.0
         self._open = rules.drives
 
     @property
@@ -74,7 +77,7 @@ class Dispatcher:
             self.woken(started.book.id, None)
             return
         drive = Drive(self._tools, started.book, Lease(1, 0))
-        self._begin(drive, drive.run(started.commands))
+        self._begin(started.book.id, 1, drive, self._run(drive, started))
 
     def woken(self, execution_id: str, driver: str | None) -> None:
         """An execution has something to look at; `driver` is who holds it."""
@@ -84,26 +87,42 @@ class Dispatcher:
         elif driver is None and self._open:
             self._ready[execution_id] = None
             self._look.set()
+        elif self.bell is not None:
+            self.bell.ring(News.CLAIMABLE if driver is None else News.WOKEN, execution_id)
+
+    def heard(self, news: News, execution_id: str) -> None:
+        """Another process says that something happened."""
+        self._tools.tidings.appended(execution_id)
+        if news is News.ENDED:
+            self._waiters.ended(execution_id)
+        elif news is News.WOKEN:
+            drive = self._driving.get(execution_id)
+            if drive is not None:
+                drive.wake()
+        else:
+            self.woken(execution_id, None)
+
+    def look(self) -> None:
+        """Something happened, and nobody knows what."""
+        self._swept_at = 0.0
+        self._look.set()
 
     # ---- driving ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, drive: Drive, work: Awaitable[None]) -> None:
-        self._driving[drive.book.id] = drive
+    def _begin(self, execution_id: str, epoch: int, drive: Drive | None, work: Awaitable[Drive]) -> None:
+        self._driving[execution_id] = drive
         self._empty.clear()
         self._tools.worker.driving = len(self._driving)
-        self._tools.tasks.create_task(self._attend(drive, work))
+        self._tools.tasks.create_task(self._attend(execution_id, epoch, work))
 
-    async def _attend(self, drive: Drive, work: Awaitable[None]) -> None:
-        execution_id = drive.book.id
+    async def _attend(self, execution_id: str, epoch: int, work: Awaitable[Drive]) -> None:
         try:
-            await work
+            self._done(await work)
         except LeaseLost:
             log.warning("lease.lost execution=%s", execution_id)
         except Exception:  # the worker loop: one broken execution must not end the others
             log.exception("execution.crashed execution=%s", execution_id)
-            await self._set_aside(drive)
-        else:
-            self._done(drive)
+            await self._set_aside(execution_id, epoch)
         finally:
             self._driving.pop(execution_id, None)
             if not self._driving:
@@ -112,19 +131,25 @@ class Dispatcher:
             if self._more or self._ready:
                 self._look.set()
 
+    async def _run(self, drive: Drive, started: Started) -> Drive:
+        await drive.run(started.commands)
+        return drive
+
     def _done(self, drive: Drive) -> None:
         if drive.ended:
+            if self.bell is not None:
+                self.bell.ring(News.ENDED, drive.book.id)
             self._on_end(drive.book)
             self._waiters.ended(drive.book.id, drive.book)
         else:
             self._tools.family.library.shelf.put(drive.book)
 
-    async def _set_aside(self, drive: Drive) -> None:
+    async def _set_aside(self, execution_id: str, epoch: int) -> None:
         """Driving failed for a reason of ours: try again later, and not for ever."""
         try:
-            await executions.set_aside(self._db, UUID(drive.book.id), me=self._tools.worker.id, epoch=drive.lease.epoch)
+            await executions.set_aside(self._db, UUID(execution_id), me=self._tools.worker.id, epoch=epoch)
         except DatabaseError:
-            log.exception("execution.not_set_aside execution=%s", drive.book.id)
+            log.exception("execution.not_set_aside execution=%s", execution_id)
 
     @property
     def _db(self) -> Any:
@@ -135,18 +160,17 @@ class Dispatcher:
     async def sweep_for_ever(self) -> None:
         """Look when told to, and every second anyway."""
         loop = asyncio.get_running_loop()
-        swept_at = 0.0
         while True:
-            due = loop.time() - swept_at >= SWEEP_S or (self._more and not self._ready)
+            due = loop.time() - self._swept_at >= SWEEP_S or (self._more and not self._ready)
             try:
                 if due:
-                    swept_at = loop.time()
+                    self._swept_at = loop.time()
                     await self._sweep()
                 await self._claim_ready()
             except Unavailable as error:
                 log.warning("sweep.unavailable error=%s", error)
             try:
-                async with asyncio.timeout(max(0.0, SWEEP_S - (loop.time() - swept_at))):
+                async with asyncio.timeout(max(0.0, SWEEP_S - (loop.time() - self._swept_at))):
                     await self._look.wait()
             except TimeoutError:
                 continue
@@ -182,29 +206,22 @@ class Dispatcher:
             worker = self._tools.worker
             if wanted:
                 claims = await executions.claim(self._db, wanted, me=worker.id, engine=worker.engine_version)
-                await self._take(claims)
+                self._take(claims)
 
-    async def _take(self, claims: Iterable[Claim]) -> None:
+    def _take(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
-            try:
-                book = await self._tools.family.library.claimed(claim.row)
-            except Unavailable:
-                raise
-            except Exception:  # an execution that cannot be read must not keep the others from being driven
-                log.exception("execution.unreadable execution=%s", claim.row.execution_id)
-                await executions.set_aside(
-                    self._db, claim.row.execution_id, me=self._tools.worker.id, epoch=claim.row.epoch
-                )
-                continue
-            drive = Drive(self._tools, book, Lease(claim.row.epoch, claim.row.wake_no))
-            self._begin(drive, self._go_on(drive, claim))
+            self._begin(str(claim.row.execution_id), claim.row.epoch, None, self._go_on(claim))
 
-    async def _go_on(self, drive: Drive, claim: Claim) -> None:
-        tries = takeovers_of(claim, drive.book)
+    async def _go_on(self, claim: Claim) -> Drive:
+        book = await self._tools.family.library.claimed(claim.row)
+        drive = Drive(self._tools, book, Lease(claim.row.epoch, claim.row.wake_no))
+        self._driving[book.id] = drive
+        tries = takeovers_of(claim, book)
         if tries >= MOST_TAKEOVERS:
             await quarantine(drive)
         else:
             await drive.take_over(None if claim.previous is None else tries)
+        return drive
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +234,8 @@ class Dispatcher:
         """Let go of everything: irreversible work may finish, the rest is handed back and made again elsewhere."""
         self.close()
         for drive in list(self._driving.values()):
-            drive.leave()
+            if drive is not None:
+                drive.leave()
         try:
             async with asyncio.timeout(self._rules.shutdown_s):
                 await self._empty.wait()
