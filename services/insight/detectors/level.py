@@ -81,7 +81,7 @@ class Level(Rows):
         gap = self._gap(times, first, count)
         stuck = self._stuck(change, first)
         limit = np.where((count > 11) & (self.scale > 0), CLIP * self.scale, np.inf)
-        taken = np.clip(error, -limit, limit)
+        taken = np.minimum(np.maximum(error, -limit), limit)
         rate = np.maximum(1 / LEVEL_MEMORY, 1 / count)
         self.level += rate * taken
         self.scale += rate * (np.abs(taken) - self.scale)
@@ -113,7 +113,7 @@ class Level(Rows):
         known = count > _WARM_GAPS
         surprise = np.where(known, 2 * np.log2(np.maximum(seconds / np.maximum(usual, 1e-3), 1)), 0.0)
         second = count == 2
-        step = np.clip(logs - self.interval, -_INTERVAL_STEP, _INTERVAL_STEP)
+        step = np.minimum(np.maximum(logs - self.interval, -_INTERVAL_STEP), _INTERVAL_STEP)
         moved = self.interval + step / np.minimum(np.maximum(count - 1, 1), _INTERVAL_MEMORY)
         self.interval[:] = np.where(second, logs, np.where(first, self.interval, moved))
         np.maximum(self.longest_gap, seconds, out=self.longest_gap, where=~first)

@@ -64,10 +64,11 @@ class Ranks(Rows):
             if not known.any():
                 return np.zeros_like(values)
             place = np.where(known, np.minimum(place, BINS - 1.000001), 0.0)
-            low = place.astype(np.int64)[..., None]
-            at = np.take_along_axis(self.survivors, low, axis=2)[..., 0].astype(np.float64)
-            above = np.take_along_axis(self.survivors, low + 1, axis=2)[..., 0].astype(np.float64)
-            larger = at + (above - at) * (place - low[..., 0])
+            low = place.astype(np.int64)
+            tables = self.survivors.reshape(-1)
+            index = np.arange(0, tables.size, BINS).reshape(low.shape) + low
+            at = tables[index].astype(np.float64)
+            larger = at + (tables[index + 1] - at) * (place - low)
             score = np.log10((self.count + 1.0) / (larger + 1.0))
         self._extend(score, logs, known & (logs > self.top))
         return np.where(known, score, 0.0)
@@ -96,7 +97,7 @@ class Ranks(Rows):
         self._lay_out(logs, valid)
         place = (logs - self.base) * PER_OCTAVE
         counted = valid & ~np.isnan(self.base)
-        bins = np.where(counted, np.clip(np.nan_to_num(place, nan=0.0), 0, BINS - 1), -1).astype(np.int16)
+        bins = np.where(counted, np.maximum(np.minimum(place, BINS - 1), 0), -1).astype(np.int16)
         self.survivors += bins[..., None] >= _EDGES
         self.count += valid
         np.fmax(self.pending, logs, out=self.pending, where=valid, casting="same_kind")

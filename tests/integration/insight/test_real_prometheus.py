@@ -84,15 +84,21 @@ def wait_until(ready, limit_s=30.0):
         time.sleep(0.1)
 
 
-@pytest.fixture
-def server(prometheus, tmp_path):
+@pytest.fixture(scope="module")
+def server(prometheus, tmp_path_factory):
     """The URL and the headers of a Millrace that knows that Prometheus."""
     import os
     import sys
 
     url, port, _ = prometheus
     key = "mr_" + "k" * 43
-    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port), "PROM_URL": url, "MILLRACE_ADMIN_KEY": key}
+    environ = {
+        **os.environ,
+        "DATA_DIR": str(tmp_path_factory.mktemp("server")),
+        "PORT": str(port),
+        "PROM_URL": url,
+        "MILLRACE_ADMIN_KEY": key,
+    }
     environ.pop("POSTGRES_DSN", None)
     root = Path(__file__).parents[3]
     process = subprocess.Popen(
