@@ -2,6 +2,7 @@
 
 usage: python -m bench.insight
 """
+# ruff: noqa: SLF001 - puts a source of its own inside
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ async def lag(here) -> None:
     made = await Series(100).fetch(_wanted(10_000))
 
     class Ready:
-        async def fetch(self, wanted):
+        async def fetch(self, _wanted):
             return made
 
     here.insight.probes._sources = Ready()

@@ -5,6 +5,7 @@ usage: python -m bench.nab_cross [--data DIR] [--windows FILE] [--scorer FILE]
 Every setting of a neighbourhood (the main constants varied one by one, each view left out) is scored. For every category the
 setting and the threshold that are best on all *other* categories are applied to it; the sum is the honest score.
 """
+# ruff: noqa: SLF001 - varies constants that are nobody else's business
 
 from __future__ import annotations
 

@@ -238,7 +238,8 @@ def expect_by(runs: Runs) -> float | None:
 
 def _grace(gaps: F64, period: float, jitter: float) -> float:
     """How much later than its time a scheduled run may come."""
-    usual = float(np.quantile(np.abs(gaps - period), 0.95)) * 1.5
+    off = np.abs(gaps - period)
+    usual = float(np.quantile(off[off < 0.5 * period], 0.95)) * 1.5  # rests (nights, weekends) are not lateness
     return min(max(60.0, 6 * jitter, 0.02 * period, usual), 0.5 * period)
 
 
