@@ -105,6 +105,7 @@ class OwnRuns:
         self._find, self._see, self._metrics = find, see, metrics
         self._memory: dict[str, _Memory] = {}
         self._last_turn: datetime | None = None
+        self._known = False
 
     # ---- asked ----
 
@@ -127,7 +128,9 @@ class OwnRuns:
 
     async def look(self, now: datetime) -> int:
         """Take a turn if it is time and no other worker has; how many workflows were judged."""
-        await own_runs.first_turn(self._db, _TURNS, at=now - HISTORY)
+        if not self._known:
+            await own_runs.first_turn(self._db, _TURNS, at=now - HISTORY)
+            self._known = True
         if not await own_runs.take_turn(self._db, _TURNS, at=now, last_before=now - TURN):
             return 0
         names = await self._due(now)
