@@ -19,15 +19,20 @@ EMPTY = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 @asynccontextmanager
 async def server(status, body, *, delay=0.0):
     """A web server with one answer; yields its URL and the requests it got."""
-    seen = []
+    seen, busy = [], set()
 
     async def handle(reader, writer):
+        busy.add(asyncio.current_task())
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(
             (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
         )
         seen.append((head, await reader.readexactly(length)))
-        await asyncio.sleep(delay)
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            writer.close()
+            return
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body)) + body)
         await writer.drain()
         writer.close()
@@ -35,6 +40,9 @@ async def server(status, body, *, delay=0.0):
     listening = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", seen
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
 
 
 def wanted(query="up", minutes=60):
