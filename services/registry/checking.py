@@ -10,14 +10,16 @@ from typing import Any
 
 from services.engine.compile import Compiled, compile_definition
 from services.engine.graph import Graph, Kind
-from services.engine.problems import Problem
+from services.engine.inspect_inputs import check_input, literal_ref
+from services.engine.problems import Findings, Problem
 from services.registry.findings import Loc
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _LARGE = 200  # tasks; a bigger definition is compiled in a thread
 
-Known = Callable[[Collection[str]], Awaitable[set[str]]]
-"""Which of these refs name an action or a workflow."""
+Schemas = Mapping[str, Mapping[str, Any] | None]
+Known = Callable[[Collection[str]], Awaitable[Schemas]]
+"""Those of the refs that name an action or a workflow, with the schema of its parameters where it says one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,10 @@ async def check(definition: Mapping[str, Any], *, known: Known, loc: Loc = ("def
     errors = [located(problem, loc) for problem in compiled.errors]
     warnings = [located(problem, loc) for problem in compiled.warnings]
     if compiled.graph is not None:
-        warnings += [located(problem, loc) for problem in await _unknown_actions(compiled.graph, known)]
+        refs = action_refs(compiled.graph)
+        schemas = await known(sorted(refs)) if refs else {}
+        warnings += [located(problem, loc) for problem in _unknown_actions(refs, schemas)]
+        errors += [located(problem, loc) for problem in _wrong_inputs(compiled.graph, schemas)]
     return Checked(graph=compiled.graph, errors=errors, warnings=warnings)
 
 
@@ -57,9 +62,8 @@ async def _compiled(definition: Mapping[str, Any]) -> Compiled:
     return compile_definition(definition)
 
 
-async def _unknown_actions(graph: Graph, known: Known) -> list[Problem]:
-    refs = action_refs(graph)
-    missing = set(refs) - await known(sorted(refs)) if refs else set()
+def _unknown_actions(refs: Mapping[str, list[str]], schemas: Schemas) -> list[Problem]:
+    missing = refs.keys() - schemas.keys()
     return [
         Problem(
             code="unknown_action",
@@ -71,6 +75,16 @@ async def _unknown_actions(graph: Graph, known: Known) -> list[Problem]:
         for ref in sorted(missing)
         for node in refs[ref]
     ]
+
+
+def _wrong_inputs(graph: Graph, schemas: Schemas) -> list[Problem]:
+    """Inputs that a known action needs or does not take; values are checked when the task runs."""
+    findings = Findings()
+    for node in graph.nodes.values():
+        schema = schemas.get(literal_ref(node) or "")
+        if schema is not None:
+            check_input(node, schema, findings, f"tasks.{node.id}.input")
+    return list(findings.errors)
 
 
 def _size(definition: Mapping[str, Any]) -> int:

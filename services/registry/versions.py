@@ -130,7 +130,7 @@ class Versions:
     async def require_actions(self, pinned: PinnedWorkflow) -> None:
         """Refuse a workflow that names an action which does not exist. Raises `ExecutionRefused` naming it."""
         refs = checking.action_refs(pinned.graph)
-        missing = sorted(set(refs) - await self._known_refs(sorted(refs))) if refs else []
+        missing = sorted(refs.keys() - (await self._known_refs(sorted(refs))).keys()) if refs else []
         if missing:
             errors = [
                 {
@@ -204,8 +204,8 @@ class Versions:
         )
 
 
-async def _all(refs: Any) -> set[str]:
-    return set(refs)
+async def _all(refs: Any) -> checking.Schemas:
+    return dict.fromkeys(refs)
 
 
 def _with_output_schema(graph: Graph | None, schema: Any) -> Graph | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from models.workflow_lists import Filters, Viewer, Window
 from models.workflows import VersionRow, WorkflowRow
 from services.access.actor import Actor
 from services.access.audit import Category, Entry, Result
+from services.actions.catalogue import Catalogue
 from services.engine.export import Export, export_definition
 from services.errors import Conflict, Denied, Invalid, PackNotFound, PreconditionFailed
 from services.registry import checking, drafts, lookup, views
@@ -79,8 +80,8 @@ class ListedVersions:
 class Workflows:
     """What the routes of the registry do."""
 
-    def __init__(self, ledger: Ledger, *, store: Store, doors: Doors, actions: Callable[[], Container[str]]) -> None:
-        """`actions`: the refs of every action that can be performed now."""
+    def __init__(self, ledger: Ledger, *, store: Store, doors: Doors, actions: Callable[[], Catalogue]) -> None:
+        """`actions`: every action that can be performed now."""
         self._ledger = ledger
         self._db = ledger.db
         self._store = store
@@ -230,12 +231,14 @@ class Workflows:
         own = [warning for warning in checked.warnings if warning.get("subject") != row.ref]
         return replace(checked, warnings=own)
 
-    async def known(self, names: Collection[str]) -> set[str]:
-        """Those of `names` that are an action or a workflow."""
+    async def known(self, names: Collection[str]) -> checking.Schemas:
+        """Those of `names` that are an action or a workflow, with the schema of an action's parameters."""
         here = self._actions()
-        found = {name for name in names if name in here}
+        found: dict[str, Mapping[str, Any] | None] = {
+            name: spec.parameters for name in names if (spec := here.get(name)) is not None
+        }
         others = [name for name in names if name not in found]
-        return found | (await workflows.known_refs(self._db, others) if others else set())
+        return {**found, **dict.fromkeys(await workflows.known_refs(self._db, others) if others else ())}
 
     async def _checked(self, draft: Draft) -> Checked:
         if "definition" not in draft.given:

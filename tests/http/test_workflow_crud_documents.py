@@ -252,3 +252,20 @@ async def test_workflow_validation(client, admin, slack):
 
     assert answer["error_code"] == "VALIDATION_ERROR"
     assert {error["loc"][0] for error in answer["details"]["errors"]} == {"ref", "label", "version"}
+
+
+async def test_inputs_that_an_action_needs_or_does_not_take_are_errors_with_their_places(client, admin, slack):
+    tasks = [
+        {"name": "ask", "action": "core.http"},
+        {"name": "tell", "action": "core.http", "input": {"url": "http://example.com", "methd": "GET"}},
+    ]
+    body = {"ref": "slack.wrong", "pack_ref": "slack", "label": "W", "version": "1.0.0", "definition": {"tasks": tasks}}
+
+    answer = await client.post("/api/v1/workflows", json=body, headers=admin)
+
+    problems = (await answer.get_json())["details"]["errors"]
+    assert answer.status_code == 400
+    assert [(p["code"], p["loc"], p.get("hint")) for p in problems] == [
+        ("missing_input", ["definition", "tasks", "ask", "input"], None),
+        ("unexpected_input", ["definition", "tasks", "tell", "input"], "Did you mean 'method'?"),
+    ]
