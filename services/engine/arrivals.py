@@ -45,23 +45,30 @@ def follow(state: State, run: Run, fired: tuple[Fired, ...]) -> None:
     if not fired:
         leave(state, context)
         return
-    error = run.failure or run.error
     steps = state.graph.nodes[run.node].next
     spared = run.cleanup and state.graph.profile.fail_waits
     cleanup = spared or any(steps[entry.transition].fails for entry in fired)
     together = _Together({}, {})
     for entry in fired:
-        edges = steps[entry.transition].edges
-        after = publish(state, context, entry) if entry.delta else context
-        if len(edges) > 1:
-            after.shared = True
-        for edge in edges:
-            token = Token(0, edge.target, run.route, (run.key,), after, cleanup, run.rounds, error)
-            _send(state, run, edge, (token, together))
+        _fire(state, run, entry, (cleanup, together))
     for start in together.starting.values():
         stage(state, start)
     for target, arrivals in together.joining.items():
         _gather(state, run, target, arrivals)
+
+
+def _fire(state: State, run: Run, entry: Fired, shared: tuple[bool, _Together]) -> None:
+    """Send the variables of a transition along its edges."""
+    cleanup, together = shared
+    context, error = run.context, run.failure or run.error
+    assert context is not None
+    edges = state.graph.nodes[run.node].next[entry.transition].edges
+    after = publish(state, context, entry) if entry.delta else context
+    if len(edges) > 1:
+        after.shared = True
+    for edge in edges:
+        token = Token(0, edge.target, run.route, (run.key,), after, cleanup, run.rounds, error)
+        _send(state, run, edge, (token, together))
 
 
 class _Together(NamedTuple):

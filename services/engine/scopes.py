@@ -21,7 +21,7 @@ _NO_LOCALS: Mapping[str, Any] = {}
 class Standpoint:
     """From where an expression looks: its branch, and what just ended there (in `next` and `retry`)."""
 
-    __slots__ = ("context", "done", "error", "locals", "now", "number", "route", "run", "salt", "scope", "state")
+    __slots__ = ("context", "done", "error", "locals", "now", "number", "route", "run", "salt", "state")
 
     def __init__(self, state: State, context: Context, now: datetime) -> None:
         self.state = state
@@ -36,12 +36,10 @@ class Standpoint:
         self.salt: tuple[Any, ...] = ()
         """Where the expression stands; makes `uuid()` differ from place to place."""
         self.number = 0
-        self.scope: Scope | None = None
 
-    def look(self, answers: Mapping[str, Mapping[str, Any]]) -> Scope:
+    def scope(self, answers: Mapping[str, Mapping[str, Any]]) -> Scope:
         """The scope to evaluate templates in; later changes of the standpoint show in it."""
-        self.scope = Scope(Names(self), Functions(self), answers)
-        return self.scope
+        return Scope(Names(self), Functions(self), answers)
 
     def at(self, run: Run) -> Standpoint:
         """Look from a run."""

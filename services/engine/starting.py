@@ -93,10 +93,13 @@ def _start_staged(turn: Turn) -> None:
         except Unanswered:
             continue
     turn.ask()
-    if not _refused(turn, plans):
-        for plan in sorted(plans, key=lambda plan: plan.failure is None):
-            if plan.failure is not None or turn.state.lets_start(cleanup=plan.token.cleanup):
-                _start(turn, plan)
+    if any(plan.failure or plan.limit for plan in plans):
+        if _refused(turn, plans):
+            return
+        plans.sort(key=lambda plan: plan.failure is None)
+    for plan in plans:
+        if plan.failure is not None or turn.state.lets_start(cleanup=plan.token.cleanup):
+            _start(turn, plan)
 
 
 def _refused(turn: Turn, plans: list[Plan]) -> bool:

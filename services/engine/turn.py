@@ -38,7 +38,19 @@ class LimitReached(Exception):
 class Turn:
     """Rehearses events on the state and collects commands."""
 
-    __slots__ = ("answers", "commands", "events", "facts", "graph", "now", "refs", "requests", "state")
+    __slots__ = (
+        "_from",
+        "_scope",
+        "answers",
+        "commands",
+        "events",
+        "facts",
+        "graph",
+        "now",
+        "refs",
+        "requests",
+        "state",
+    )
 
     def __init__(self, graph: Graph, state: State, now: datetime) -> None:
         self.graph = graph
@@ -52,6 +64,9 @@ class Turn:
         """Of refs that were asked for; None: there is no such action."""
         self.requests: list[Mapping[str, Any]] = []
         self.refs: dict[str, None] = {}
+        self._from: Standpoint | None = None
+        """The standpoint of the latest evaluation; a scope is made once for all that look from it."""
+        self._scope: Any = None
 
     def emit(self, event: Event) -> None:
         """Add an event; the state shows it from now on."""
@@ -78,7 +93,9 @@ class Turn:
     def evaluate(self, template: Template, at: Standpoint) -> Any:
         """The value of a template; raises ExpressionError, or Unanswered when the worker has to be asked."""
         try:
-            return template.evaluate(at.scope or at.look(self.answers))
+            if at is not self._from:
+                self._from, self._scope = at, at.scope(self.answers)
+            return template.evaluate(self._scope)
         except NeedsWorker as need:
             self.requests.extend(need.requests)
             raise Unanswered from need
