@@ -36,13 +36,13 @@ def drive(shell: Shell, chance: Any) -> Shell:
             shell.resume()
             continue
         act = chance.random()
-        if act < 0.02:
+        if act > 0.98:
             shell.pause()
-        elif act < 0.04:
+        elif act > 0.96:
             shell.resume()
-        elif act < 0.05:
+        elif act > 0.95:
             shell.lose_everything()
-        elif act < 0.055:
+        elif act > 0.945:
             shell.cancel()
         else:
             chance.choice(choices)()
