@@ -8,6 +8,7 @@ from tests.docs.commands import Shell, commands, difference
 from tests.support.server import ROOT, running
 
 PAGES = (
+    "README.md",
     "docs/tutorial/first-workflow.md",
     "docs/how-to/coming-from-earlier-services.md",
     "docs/how-to/record-langgraph-runs.md",
