@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
 from controllers import signal_views as views
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
-from models.signals import SignalFilter
+from models.signals import Position, SignalFilter
+from services.access.actor import Actor
 from services.access.authentication import utc_now
 from services.insight.probes import Question
+from services.insight.signals import Signals
 from services.insight.watches import WatchWish
 
 blueprint = Blueprint("signals", __name__)
 API = "/api/v1"
+NDJSON = "application/x-ndjson"
+EXPORT_PAGE = 500
 
 
 # ---- probing -----------------------------------------------------------------------------------------------------------
@@ -63,23 +68,41 @@ async def signals() -> Response:
 @requires(Permission.SIGNAL_VIEW, public_read=True)
 @describe(Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,)))
 async def list_signals() -> Response:
-    """Signals, newest first."""
+    """Signals, newest first; with `Accept: application/x-ndjson` every match, one a line."""
+    if NDJSON in request.headers.get("Accept", ""):
+        wanted = await _filter(body.query(views.SignalsQuery))
+        return Response(_export(services().insight.signals, actor(), wanted), content_type=NDJSON)
     return envelope.ok(await _signals())
+
+
+async def _export(kept: Signals, caller: Actor, wanted: SignalFilter) -> AsyncIterator[bytes]:
+    after: Position | None = None
+    while True:
+        rows, _, after = await kept.page(caller, wanted, after=after, count=EXPORT_PAGE)
+        for row in rows:
+            yield envelope.dumps(views.signal(row)) + b"\n"
+        if after is None:
+            return
 
 
 async def _signals() -> dict[str, Any]:
     asked = body.query(views.SignalsQuery)
     after = pages.read_cursor(asked.cursor, datetime, UUID) if asked.cursor else None
-    wanted = SignalFilter(
+    position = (after[0], after[1]) if after else None
+    rows, total, more = await services().insight.signals.page(
+        actor(), await _filter(asked), after=position, count=asked.limit
+    )
+    return views.page(rows, total, more)
+
+
+async def _filter(asked: views.SignalsQuery) -> SignalFilter:
+    return SignalFilter(
         metric=asked.metric,
         since=asked.since,
         until=asked.until,
         min_score=asked.min_score,
         workflow_id=await services().insight.signals.workflow(asked.workflow_id) if asked.workflow_id else None,
     )
-    position = (after[0], after[1]) if after else None
-    rows, total, more = await services().insight.signals.page(actor(), wanted, after=position, count=asked.limit)
-    return views.page(rows, total, more)
 
 
 @blueprint.get(f"{API}/signals/<uuid:signal_id>")

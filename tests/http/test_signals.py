@@ -1,5 +1,6 @@
 """Probes, signals, feedback and watches over HTTP, on data that is really there."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -15,10 +16,11 @@ NOON = utc_now().replace(microsecond=0) - timedelta(hours=2)
 
 
 @pytest.fixture
-async def runs(here):
+async def runs(here, monkeypatch):
     """Ninety minutes of healthy runs, two a minute, then a burst in the last whole minute."""
     log = RunLog(here.db, utc_now)
     end = utc_now().replace(second=0, microsecond=0)
+    monkeypatch.setattr("controllers.signals.utc_now", lambda: end + timedelta(seconds=5))
     batch = []
     for minute in range(90):
         for n in range(40 if minute == 89 else 2 + minute % 2):
@@ -219,3 +221,17 @@ async def test_the_same_watch_twice_with_one_key_is_one_watch(client, alice):
 
     assert again.headers["Idempotency-Replayed"] == "true"
     assert first["id"] == second["id"]
+
+
+async def test_every_signal_is_exported_one_a_line(client, here, alice):
+    for n in range(3):
+        row = model.SignalRow(
+            id=uuid7(), metric="m", value=n, score=2, hint=None, created_at=NOON + timedelta(minutes=n)
+        )
+        await model.insert(here.db, row)
+
+    answer = await client.get("/api/v1/signals", headers={**alice, "Accept": "application/x-ndjson"})
+
+    lines = (await answer.get_data()).splitlines()
+    assert answer.content_type == "application/x-ndjson"
+    assert [json.loads(line)["value"] for line in lines] == [2, 1, 0]
