@@ -177,6 +177,22 @@ class DayStats(BaseModel):
     duration_ms: Figures
 
 
+class NodeFigures(BaseModel):
+    """Percentiles of a node's durations in milliseconds."""
+
+    p50: int
+    p95: int
+    average: int
+
+
+class NodeStats(BaseModel):
+    """One node, over the newest 50 runs that are kept."""
+
+    node: str
+    runs: int
+    duration_ms: NodeFigures
+
+
 class StatsView(BaseModel):
     """Figures of a workflow's runs; they outlive runs that were pruned."""
 
@@ -186,6 +202,7 @@ class StatsView(BaseModel):
     success_rate: float | None
     duration_ms: Figures
     days: list[DayStats]
+    nodes: list[NodeStats]
 
 
 class WorkflowRunsQuery(BaseModel):

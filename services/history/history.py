@@ -17,6 +17,7 @@ from models.runs import Payloads, Position, RunSummary, WorkflowRuns
 from services.access.actor import Actor
 from services.access.permission_service import PermissionService
 from services.errors import Conflict, Denied, MillraceError, RunNotFound, WorkflowNotFound
+from services.history import node_stats
 from services.history.index_round import EMBED
 from services.history.log_round import INDEX
 from services.history.record import Run
@@ -276,7 +277,7 @@ class History:
         found = await days(self._db, scope.runs, since=since.date().isoformat())
         if not found and not scope.visible:
             raise WorkflowNotFound(workflow=identifier)
-        return summary(found)
+        return {**summary(found), "nodes": await node_stats.of_workflow(self._db, scope.runs)}
 
     # ---- who may see what ----
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import numpy as np
 
+from services.history.node_facts import NodeFacts, error_class, of_events, of_logs
 from services.insight.detectors.own_runs import MIN_RUNS, Runs, Unusual, expect_by, unusual
 from services.insight.jobs import OwnFinding, OwnJob, OwnRun
-from services.insight.node_facts import NodeFacts, error_class, of_events, of_logs
 
 _FAILED = frozenset({"failed", "interrupted"})
 

@@ -356,6 +356,18 @@ async def test_stats_count_and_rate(client, alice):
     assert (answer["data"]["runs"], answer["data"]["success_rate"]) == (2, 0.5)
 
 
+async def test_stats_name_the_slowest_nodes(client, alice):
+    logs = [{"node": "fetch", "duration_ms": 20}, {"node": "load", "duration_ms": 300}]
+    await log(client, alice, *(report(n, node_logs=logs) for n in range(3)))
+
+    answer = await (await client.get(f"/api/v1/workflows/{PACKAGE}/stats?days=3660", headers=alice)).get_json()
+
+    assert answer["data"]["nodes"] == [
+        {"node": "load", "runs": 3, "duration_ms": {"p50": 300, "p95": 300, "average": 300}},
+        {"node": "fetch", "runs": 3, "duration_ms": {"p50": 20, "p95": 20, "average": 20}},
+    ]
+
+
 # ---- who sees what ---------------------------------------------------------------------------------------------------
 
 
@@ -448,6 +460,8 @@ async def test_an_execution_is_a_run_whose_payloads_are_read_from_it(client, adm
     assert [node["node_id"] for node in run["node_logs"]] == ["say"]
     assert [(line["run_id"], line["status"]) for line in listed["runs"]] == [(run_id, "completed")]
     assert listed["total"] == 1
+    stats = (await (await client.get("/api/v1/workflows/hello-1.0.0/stats", headers=admin)).get_json())["data"]
+    assert [(node["node"], node["runs"]) for node in stats["nodes"]] == [("say", 1)]
 
 
 async def test_logged_runs_are_counted_in_the_metrics(client, alice):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from services.history.node_facts import error_class, of_events, of_logs
 from services.insight.detectors.own_runs import MIN_RUNS, Runs, expect_by, unusual
-from services.insight.node_facts import error_class, of_events, of_logs
 
 START = 1_767_225_600.0
 DAY = 86_400.0
