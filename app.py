@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from quart import Quart
+from quart import Blueprint, Quart
 
 from composition.base import features, open_database
 from composition.execution import Around, build_execution, build_known
@@ -66,18 +66,33 @@ LOG_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
 
 
-def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart:
+WORKER_JOBS = ("refresh-actions",)
+"""What a worker does beside driving; everything else is done by the servers."""
+
+
+def create_app(settings: Settings, *, announce: Announce = log.warning, drives: bool = True) -> Quart:
     """The whole server as an ASGI app. Nothing is connected before it starts serving.
 
-    `announce` is told, once, what only the operator may read: the first admin key.
+    `announce` is told, once, what only the operator may read: the first admin key. `drives` False: executions are left
+    to workers.
     """
-    app = App("millrace")
+    return _app(settings, build_services(settings, drives=drives), announce, BLUEPRINTS)
+
+
+def create_worker(settings: Settings, *, announce: Announce = log.warning) -> Quart:
+    """A process that drives executions and answers only for itself: health, readiness, metrics."""
     here = build_services(settings)
+    here.background.keep(*WORKER_JOBS)
+    return _app(settings, here, announce, (system.blueprint,))
+
+
+def _app(settings: Settings, here: Services, announce: Announce, blueprints: Sequence[Blueprint]) -> Quart:
+    app = App("millrace")
     app.extensions[EXTENSION] = here
     edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
     errors.register(app, unavailable=(Unavailable,))
     openapi.install(app, version=VERSION)
-    for blueprint in BLUEPRINTS:
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
 
     @app.while_serving
@@ -88,8 +103,8 @@ def create_app(settings: Settings, *, announce: Announce = log.warning) -> Quart
     return app
 
 
-def build_services(settings: Settings) -> Services:
-    """Everything the controllers call, wired; nothing is running yet."""
+def build_services(settings: Settings, *, drives: bool = True) -> Services:
+    """Everything the controllers call, wired; nothing is running yet. `drives`: whether executions are driven here."""
     readiness, metrics = Readiness(), Metrics()
     db = open_database(settings, readiness, metrics)
     audit = AuditLog(db, now=utc_now)
@@ -107,7 +122,7 @@ def build_services(settings: Settings) -> Services:
         now=utc_now,
         prometheus=build_prometheus(settings, background),
     )
-    executions = build_execution(settings, known, Around(db, audit, permissions, idempotency, metrics))
+    executions = build_execution(settings, known, Around(db, audit, permissions, idempotency, metrics, drives))
     history.details = details_of(executions)
     here = Services(
         rules=_rules(settings),

@@ -1,20 +1,16 @@
-"""The command line: `millrace serve`, `migrate`, `key`, `user` and the rest; also `python -m cli`."""
+"""The command line: `millrace serve`, `worker`, `migrate`, `key`, `user` and the rest; also `python -m cli`."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-import uvloop
+from quart import Quart
 
-from app import ROOT, build_services, create_app
-from composition.life import lifetime
+from app import ROOT, build_services, create_app, create_worker
 from config import VERSION, Settings, SettingsError, load
 from controllers import server
 from controllers.context import EXTENSION, Services
@@ -37,47 +33,47 @@ def main(context: click.Context, output: str) -> None:
 
 
 @main.command()
-@click.option("--no-worker", is_flag=True, help="Accept and steer executions; `millrace worker` processes drive them.")
+@click.option("--no-worker", is_flag=True, help="Only answer requests; `millrace worker` drives (PostgreSQL only).")
 def serve(no_worker: bool) -> None:
     """Run the server: migrate, then answer until a signal comes; a second one ends at once."""
     settings = _settings()
-    if no_worker and not settings.postgres_dsn:
-        fail("--no-worker needs POSTGRES_DSN: SQLite is driven by the server itself", USAGE)
-    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
-    app = create_app(settings, announce=click.echo)
-    here: Services = app.extensions[EXTENSION]
     if no_worker:
-        here.execution.only_accept()
-    listen = server.Listen(host=settings.host, port=settings.port, drain_s=max(1, settings.shutdown_seconds // 4))
-    server.serve(app, listen, on_started=_say_started(settings), on_stop=here.stop)
-    if here.readiness.fatal:
-        raise SystemExit(1)
+        _require_postgres(settings, "serve --no-worker")
+    app = create_app(settings, announce=click.echo, drives=not no_worker)
+    _run(app, settings, port=settings.port, started=_say_started(settings))
 
 
 @main.command()
-def worker() -> None:
-    """Drive executions without answering HTTP; as many as you like, on any machine, over one PostgreSQL."""
+@click.option("--port", type=click.IntRange(0, 65535), help="Port for health and metrics; default WORKER_PORT.")
+def worker(port: int | None) -> None:
+    """Drive executions beside a server, as many workers as you like, on any machine (PostgreSQL only).
+
+    It answers /health, /ready and /metrics. A signal lets running work end or hands it to other workers.
+    """
     settings = _settings()
+    _require_postgres(settings, "worker")
+    app = create_worker(settings, announce=click.echo)
+    chosen = settings.worker_port if port is None else port
+    _run(
+        app,
+        settings,
+        port=chosen,
+        started=lambda at: click.echo(f"Millrace {VERSION} worker listens on {at} (PostgreSQL)"),
+    )
+
+
+def _require_postgres(settings: Settings, command: str) -> None:
     if not settings.postgres_dsn:
-        fail("a worker needs POSTGRES_DSN: SQLite is driven by the server itself", USAGE)
+        fail(f"millrace {command} needs POSTGRES_DSN: one process alone drives a SQLite file", USAGE)
+
+
+def _run(app: Quart, settings: Settings, *, port: int, started: Callable[[str], None]) -> None:
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
-    here = build_services(settings)
-    uvloop.run(_work(settings, here))
+    here: Services = app.extensions[EXTENSION]
+    listen = server.Listen(host=settings.host, port=port, drain_s=max(1, settings.shutdown_seconds // 4))
+    server.serve(app, listen, on_started=started, on_stop=here.stop)
     if here.readiness.fatal:
         raise SystemExit(1)
-
-
-async def _work(settings: Settings, here: Services) -> None:
-    def stop() -> None:
-        if here.stopping.is_set():
-            os._exit(1)
-        here.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    async with lifetime(settings, here, click.echo):
-        click.echo(f"Millrace {VERSION} works on PostgreSQL as worker {here.execution.worker.id}")
-        await here.stopping.wait()
 
 
 @main.command()

@@ -80,6 +80,12 @@ class Settings:
 
     host: str = _server("HOST", TEXT, "127.0.0.1", "Address to listen on.")
     port: int = _server("PORT", whole(0, 65535), 8070, "Port to listen on; 0 takes a free one and says which.")
+    worker_port: int = _server(
+        "WORKER_PORT",
+        whole(0, 65535),
+        8071,
+        "Port on which `millrace worker` answers for its health and metrics; 0 takes a free one and says which.",
+    )
     data_dir: Path = _server(
         "DATA_DIR", PATH, Path("data"), "Folder of the SQLite database and of everything kept beside it."
     )

@@ -51,6 +51,7 @@ class Around:
     permissions: PermissionService
     idempotency: Idempotency
     metrics: Metrics
+    drives: bool = True
 
 
 def build_execution(settings: Settings, known: Registry, around: Around) -> Execution:
@@ -75,7 +76,7 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             now=utc_now,
             version=VERSION,
             limits=_limits(settings),
-            rules=Rules(shutdown_s=max(0.5, settings.shutdown_seconds - 2.0)),
+            rules=Rules(shutdown_s=max(0.5, settings.shutdown_seconds - 2.0), drives=around.drives),
             lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,

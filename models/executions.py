@@ -156,21 +156,38 @@ WHERE execution_id = :id AND driver = :me AND epoch = :epoch AND ended_at IS NUL
 """
 LATER_PG = "now() + interval '5 seconds'"
 LATER_SQLITE = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+5 seconds')"
-RELEASE = """
+RELEASE_SQLITE = """
 UPDATE workflow_executions SET driver = NULL, wake_at = :at WHERE driver = :me AND ended_at IS NULL
+"""
+RELEASE_PG = """
+WITH released AS (
+  UPDATE workflow_executions SET driver = NULL, wake_at = :at WHERE driver = :me AND ended_at IS NULL
+  RETURNING execution_id)
+INSERT INTO pgqueuer (priority, entrypoint, payload, status)
+SELECT 0, 'claim', uuid_send(execution_id), 'queued' FROM released
+"""
+LET_GO_PG = """
+UPDATE workflow_executions SET driver = NULL, wake_at = now()
+WHERE execution_id = ANY(:ids) AND driver = :me AND ended_at IS NULL
+"""
+LET_GO_SQLITE = f"""
+UPDATE workflow_executions SET driver = NULL, wake_at = {SQLITE_NOW}
+WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND driver = :me AND ended_at IS NULL
 """
 DUE_PG = """
 SELECT execution_id FROM workflow_executions
-WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= now() + interval '1 second' ORDER BY wake_at LIMIT :count
+WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= now() + interval '1 second' AND engine_version <= :engine
+ORDER BY wake_at LIMIT :count
 """
 DUE_SQLITE = """
 SELECT execution_id FROM workflow_executions
 WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+1 second')
+  AND engine_version <= :engine
 ORDER BY wake_at LIMIT :count
 """
 ORPHANS_PG = f"""
 SELECT execution_id FROM workflow_executions x
-WHERE ended_at IS NULL AND driver IS NOT NULL AND NOT EXISTS (
+WHERE ended_at IS NULL AND driver IS NOT NULL AND engine_version <= :engine AND NOT EXISTS (
   SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds')
 LIMIT :count
 """
@@ -178,7 +195,12 @@ ORPHANS_SQLITE = """
 SELECT execution_id FROM workflow_executions
 WHERE ended_at IS NULL AND driver IS NOT NULL AND driver <> :me LIMIT :count
 """
-CHANGED = "SELECT execution_id, wake_no, ended_at FROM workflow_executions WHERE execution_id {belongs}"
+CHANGED = """
+SELECT execution_id, driver, epoch, wake_no, ended_at FROM workflow_executions WHERE execution_id {belongs}
+UNION ALL
+SELECT execution_id, driver, epoch, wake_no, ended_at FROM workflow_executions
+WHERE driver = :me AND ended_at IS NULL AND NOT execution_id {belongs}
+"""
 
 
 async def park(db: Any, **values: Any) -> bool:
@@ -192,32 +214,37 @@ async def set_aside(db: Any, execution_id: UUID, *, me: UUID, epoch: int) -> Non
     await db.sql(sql, into=db.workflow_executions, id=execution_id, me=me, epoch=epoch)
 
 
-async def release_all(db: Any, *, me: UUID, at: datetime) -> int:
+async def release_all(db: Any, *, me: UUID, at: datetime) -> None:
     """Hand back everything this worker still holds, due at once."""
-    count: int = await db.sql(RELEASE, into=db.workflow_executions, me=me, at=at)
-    return count
+    await db.sql(pg=RELEASE_PG, sqlite=RELEASE_SQLITE, into=db.workflow_executions, me=me, at=at)
 
 
-async def due(db: Any, *, count: int) -> list[UUID]:
+async def let_go(db: Any, ids: Sequence[UUID], *, me: UUID) -> None:
+    """Hand back executions that this worker holds and does not drive, due at once."""
+    values = list(ids) if db.engine == "postgres" else [str(id_) for id_ in ids]
+    await db.sql(pg=LET_GO_PG, sqlite=LET_GO_SQLITE, into=db.workflow_executions, ids=values, me=me)
+
+
+async def due(db: Any, *, engine: int, count: int) -> list[UUID]:
     """Executions nobody drives whose time has come (or comes within a second)."""
-    rows = await db.sql(pg=DUE_PG, sqlite=DUE_SQLITE, into=db.workflow_executions, count=count)
+    rows = await db.sql(pg=DUE_PG, sqlite=DUE_SQLITE, into=db.workflow_executions, engine=engine, count=count)
     return [row["execution_id"] for row in rows]
 
 
-async def orphans(db: Any, *, me: UUID, count: int) -> list[UUID]:
+async def orphans(db: Any, *, me: UUID, engine: int, count: int) -> list[UUID]:
     """Executions whose driver is dead."""
     if db.engine == "postgres":
-        rows = await db.sql(ORPHANS_PG, into=db.workflow_executions, count=count)
+        rows = await db.sql(ORPHANS_PG, into=db.workflow_executions, engine=engine, count=count)
     else:
         rows = await db.sql(ORPHANS_SQLITE, into=db.workflow_executions, me=me, count=count)
     return [row["execution_id"] for row in rows]
 
 
-async def changed(db: Any, ids: Sequence[UUID]) -> list[Any]:
-    """execution_id, wake_no and ended_at of each."""
+async def changed(db: Any, ids: Sequence[UUID], *, me: UUID) -> list[Any]:
+    """execution_id, driver, epoch, wake_no and ended_at of each, and of whatever else this worker holds."""
     sql = CHANGED.format(belongs="= ANY(:ids)" if db.engine == "postgres" else "IN (SELECT value FROM json_each(:ids))")
     values = list(ids) if db.engine == "postgres" else [str(id_) for id_ in ids]
-    rows: list[Any] = await db.sql(sql, into=db.workflow_executions, ids=values)
+    rows: list[Any] = await db.sql(sql, into=db.workflow_executions, ids=values, me=me)
     return rows
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models.bulk import Bulk, Row
+from models.journal_news import News
 from models.journal_statements import APPEND, APPEND_FENCED, LAST, ORDER, PARK, WAKE
 
 Rows = Sequence[Sequence[Any]]
@@ -131,13 +132,17 @@ async def write_postgres(round_: PostgresRound, units: Sequence[Unit]) -> list[W
     """Write a round of units without guards, or a single one with them; one outcome for each."""
     outcomes: dict[int, Written] = {}
     plain = [unit for unit in units if not unit.guards]
+    news = News()
     if plain:
         written = await _postgres_appends(round_, plain)
         answers = await _postgres_rest(round_, written)
         outcomes = {id(unit): answers.of(unit) for unit in written}
+        news.gather(written, answers.drivers)
     for unit in units:
         if unit.guards:
-            outcomes[id(unit)] = await _postgres_guarded(round_, unit)
+            outcomes[id(unit)] = await _postgres_guarded(round_, unit, news)
+    for sql, values in news.statements():
+        await round_.fetch(sql, *values)
     return [outcomes.get(id(unit), LOST) for unit in units]
 
 
@@ -157,7 +162,7 @@ async def _postgres_rest(round_: PostgresRound, units: Sequence[Unit]) -> Answer
     return answers
 
 
-async def _postgres_guarded(round_: PostgresRound, unit: Unit) -> Written:
+async def _postgres_guarded(round_: PostgresRound, unit: Unit, news: News) -> Written:
     await round_.fetch("SAVEPOINT guarded")
     for bulk, row in unit.guards:
         if not await round_.fetch(bulk.postgres, *bulk.arrays([row])):
@@ -167,6 +172,7 @@ async def _postgres_guarded(round_: PostgresRound, unit: Unit) -> Written:
         await round_.fetch("ROLLBACK TO SAVEPOINT guarded")
         return LOST
     answers = await _postgres_rest(round_, [unit])
+    news.gather([unit], answers.drivers)
     await round_.fetch("RELEASE SAVEPOINT guarded")
     return answers.of(unit)
 

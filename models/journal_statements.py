@@ -192,6 +192,14 @@ REMEMBER_KEY = Bulk(
     returning="user_id",
 )
 
+ENQUEUE = Bulk(
+    name="enqueue",
+    columns="id uuid",
+    sql="INSERT INTO pgqueuer (priority, entrypoint, payload, status)"
+    " {v} SELECT 0, 'claim', uuid_send(id), 'queued' FROM v",
+)
+"""PostgreSQL only: a job of PgQueuer for each execution that somebody should claim."""
+
 ORDER = (
     START,
     PAYLOAD,

@@ -43,6 +43,10 @@ class Background:
         if self._group is not None:
             self._start(self._group, job)
 
+    def keep(self, *names: str) -> None:
+        """Forget every job but these."""
+        self._jobs = [job for job in self._jobs if job.name in names]
+
     def on_stop(self, name: str, work: Work) -> None:
         """Something to do before the jobs are cancelled; the last added comes first."""
         self._stops.append((name, work))

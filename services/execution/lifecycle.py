@@ -121,14 +121,23 @@ class Lifecycle:
         self._audit(started.unit, entry)
         if request.once is not None:
             started.unit.guards.append((REMEMBER_KEY, self._remembered(request.once, started.book.id)))
-        written = await self.journal.write(started.unit)
+        ending = self.waiters.expect(started.book.id) if wait else None  # before anybody else can end it
+        try:
+            written = await self.journal.write(started.unit)
+        except BaseException:
+            self._forget(started, ending)
+            raise
         if written.refused_by is not None:
             assert request.once is not None
+            self._forget(started, ending)
             return await self._replay(request.once, wait=wait)
         say(entry)
-        ending = self.waiters.expect(started.book.id) if wait else None
         self._hand_over(started)
         return Accepted(started.book.facts, ending)
+
+    def _forget(self, started: Started, ending: asyncio.Future[Book | None] | None) -> None:
+        if ending is not None:
+            self.waiters.forget(started.book.id, ending)
 
     def _hand_over(self, started: Started) -> None:
         if started.book.state.ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -25,8 +25,9 @@ from services.execution.attempts import Attempts
 from services.execution.book import Book
 from services.execution.controls import Controls
 from services.execution.deciding import Decider
-from services.execution.dispatch.bell import Bell
 from services.execution.dispatch.embedded import Dispatcher, Rules
+from services.execution.dispatch.pgqueuer import Consumer
+from services.execution.dispatch.pgqueuer_news import Listener
 from services.execution.driver import Tools
 from services.execution.dry_run import DryRun
 from services.execution.evaluator import ExpressionWorker, WorkerEvaluator
@@ -126,7 +127,8 @@ class Execution:
         """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
         if self._lock is not None:
             self._lock.take()
-        await self.worker.arrive()
+        if self.needs.rules.drives:
+            await self.worker.arrive()
         ready = asyncio.get_running_loop().create_future()
         self._serving = asyncio.get_running_loop().create_task(self._serve(ready))  # owned here, awaited in stop()
         await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
@@ -137,32 +139,33 @@ class Execution:
         """The owner of every task that drives."""
         async with asyncio.TaskGroup() as tasks:
             dispatcher = self._assemble(tasks)
-            background = [
-                *self._ringing(tasks, dispatcher),
-                tasks.create_task(self.worker.beat_for_ever()),
-                tasks.create_task(dispatcher.sweep_for_ever()),
-            ]
+            consumer = Consumer(self.needs.db, dispatcher) if self._queued and self.needs.rules.drives else None
+            background = [tasks.create_task(work) for work in self._background(dispatcher, consumer)]
             ready.set_result(None)
             await self._leaving.wait()
             self.tidings.release()
+            if consumer is not None:
+                consumer.close()
             await dispatcher.drain()
+            if consumer is not None:
+                await consumer.left()
             self.waiters.release()
             for task in background:
                 task.cancel()
 
-    def _ringing(self, tasks: asyncio.TaskGroup, dispatcher: Dispatcher) -> list[asyncio.Task[None]]:
-        """Where several processes share a database, they tell each other what happened."""
-        if self.needs.db.engine != "postgres":
-            return []
-        dispatcher.bell = bell = Bell(self.needs.db, self.worker.text)
-        return [
-            tasks.create_task(bell.ring_for_ever()),
-            tasks.create_task(bell.hear_for_ever(dispatcher.heard, dispatcher.look)),
-        ]
+    @property
+    def _queued(self) -> bool:
+        return bool(self.needs.db.engine == "postgres")
 
-    def only_accept(self) -> None:
-        """Start and steer executions here, but let other processes drive them; to be said before `start`."""
-        self.needs = replace(self.needs, rules=replace(self.needs.rules, drives=False))
+    def _background(self, dispatcher: Dispatcher, consumer: Consumer | None) -> Iterator[Coroutine[Any, Any, None]]:
+        """What runs as long as this process does."""
+        yield dispatcher.sweep_for_ever()
+        if self.needs.rules.drives:
+            yield self.worker.beat_for_ever()
+        if self._queued:
+            yield Listener(self.needs.db, dispatcher).listen_for_ever()
+        if consumer is not None:
+            yield consumer.consume_for_ever()
 
     def _assemble(self, tasks: asyncio.TaskGroup) -> Dispatcher:
         needs = self.needs
@@ -176,7 +179,8 @@ class Execution:
             tasks=tasks,
             now=needs.now,
         )
-        dispatcher = Dispatcher(tools, self.waiters, needs.rules, needs.on_end)
+        rules = replace(needs.rules, queued=self._queued)
+        dispatcher = Dispatcher(tools, self.waiters, rules, needs.on_end)
         self.family.herald = self._dispatcher = dispatcher
         self._lifecycle = Lifecycle(
             library=self.library,
@@ -230,7 +234,8 @@ class Execution:
         if self._serving is not None:
             self._leaving.set()
             await self._serving
-            await self.worker.leave()
+            if self.needs.rules.drives:
+                await self.worker.leave()
         await self.http.close()
         await self.needs.expressions.stop()
         if self._lock is not None:

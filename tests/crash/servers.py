@@ -25,6 +25,7 @@ class Process:
             "PATH": os.environ["PATH"],
             "HOME": str(data_dir),
             "PORT": "0",
+            "WORKER_PORT": "0",
             "DATA_DIR": str(data_dir),
             "PACKS_DIR": str(ROOT / "packs"),
             "MILLRACE_ADMIN_KEY": KEY,
@@ -46,15 +47,15 @@ class Process:
         self._reader = Thread(target=self._read, daemon=True)
 
     def wait_until_up(self) -> None:
-        """Until it says that it listens (or, for a worker, that it works)."""
+        """Until it says that it listens."""
         assert self._process.stdout is not None
         watch = Timer(START_S, self._process.kill)
         watch.start()
         for line in self._process.stdout:
             self.printed.append(line)
-            found = re.search(r"listens on (http://\S+?) |(works on )", line)
+            found = re.search(r"listens on (http://\S+?) ", line)
             if found:
-                self.url = found[1] or ""
+                self.url = found[1]
                 watch.cancel()
                 self._reader.start()
                 return

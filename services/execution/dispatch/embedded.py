@@ -1,7 +1,7 @@
 """Finds the executions that should be driven, claims them and lets them be driven, inside this process.
 
 The sweep is the guarantee: once a second it finds whatever is due, unclaimed, or held by a dead worker. Being told
-(`woken`, `adopt`) only makes it quicker.
+(`woken`, `adopt`, on PostgreSQL also `offer` and `heard`) only makes it quicker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from models import executions
 from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim
 from services.execution.book import Book
-from services.execution.dispatch.bell import Bell, News
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
@@ -31,21 +30,28 @@ CLAIM_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How much this process takes on. `slots`: executions driven at once; `shutdown_s`: what running work gets."""
+    """How much this process takes on. `slots`: executions driven at once; `shutdown_s`: what running work gets.
+
+    `drives` False: it only answers requests. `queued`: executions without a driver come back through the queue.
+    """
 
     slots: int = 512
     shutdown_s: float = 20.0
     drives: bool = True
+    queued: bool = False
 
 
 OnEnd = Callable[[Book], None]
+
+
+class Closed(Exception):
+    """This process takes nothing more."""
 
 
 class Dispatcher:
     """The executions that this process drives."""
 
     def __init__(self, tools: Tools, waiters: Waiters, rules: Rules, on_end: OnEnd) -> None:
-        self.bell: Bell | None = None
         self._tools = tools
         self._waiters = waiters
         self._rules = rules
@@ -56,8 +62,10 @@ class Dispatcher:
         self._empty = asyncio.Event()
         self._empty.set()
         self._more = False
-        self._swept_at = 0.0
         self._open = rules.drives
+        self._offers: dict[str, asyncio.Future[None]] = {}
+        self._strays: set[str] = set()
+        self._look_around = False
 
     @property
     def driving(self) -> int:
@@ -84,28 +92,56 @@ class Dispatcher:
         drive = self._driving.get(execution_id)
         if drive is not None:
             drive.wake()
-        elif driver is None and self._open:
+        elif driver is None and self._open and not self._rules.queued:
             self._ready[execution_id] = None
             self._look.set()
-        elif self.bell is not None:
-            self.bell.ring(News.CLAIMABLE if driver is None else News.WOKEN, execution_id)
 
-    def heard(self, news: News, execution_id: str) -> None:
-        """Another process says that something happened."""
-        self._tools.tidings.appended(execution_id)
-        if news is News.ENDED:
-            self._waiters.ended(execution_id)
-        elif news is News.WOKEN:
+    def heard(self, woken: Sequence[str], ended: Sequence[str]) -> None:
+        """Another process has woken these executions, and ended those."""
+        for execution_id in (*woken, *ended):
             drive = self._driving.get(execution_id)
             if drive is not None:
                 drive.wake()
-        else:
-            self.woken(execution_id, None)
+            self._tools.tidings.appended(execution_id)
+        for execution_id in ended:
+            self._waiters.ended(execution_id)
 
-    def look(self) -> None:
-        """Something happened, and nobody knows what."""
-        self._swept_at = 0.0
+    def look_around(self) -> None:
+        """Something may have happened to any execution we know."""
+        self._look_around = True
         self._look.set()
+
+    async def offer(self, execution_id: str) -> None:
+        """Claim an execution as soon as there is a slot; returns once that was tried.
+
+        Raises Closed when this process takes nothing more, Unavailable when the database cannot be reached.
+        """
+        if not self._open:
+            raise Closed
+        if execution_id in self._driving:
+            self.woken(execution_id, None)
+            return
+        future = self._offers.get(execution_id)
+        if future is None:
+            future = self._offers[execution_id] = asyncio.get_running_loop().create_future()
+        self._ready[execution_id] = None
+        self._look.set()
+        await asyncio.wait([future])
+        future.result()
+
+    def refuse_offers(self, error: Exception) -> None:
+        """Let nobody wait for a slot any more."""
+        self._answer(list(self._offers), error)
+
+    def _answer(self, execution_ids: Iterable[str], error: Exception | None = None) -> None:
+        for execution_id in execution_ids:
+            future = self._offers.pop(execution_id, None)
+            if future is None:
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
     # ---- driving ----------------------------------------------------------------------------------------------------
 
@@ -120,6 +156,8 @@ class Dispatcher:
             self._done(await work)
         except LeaseLost:
             log.warning("lease.lost execution=%s", execution_id)
+        except Unavailable as error:  # the sweep finds it among what we hold and do not drive
+            log.warning("execution.interrupted execution=%s error=%s", execution_id, error)
         except Exception:  # the worker loop: one broken execution must not end the others
             log.exception("execution.crashed execution=%s", execution_id)
             await self._set_aside(execution_id, epoch)
@@ -137,8 +175,6 @@ class Dispatcher:
 
     def _done(self, drive: Drive) -> None:
         if drive.ended:
-            if self.bell is not None:
-                self.bell.ring(News.ENDED, drive.book.id)
             self._on_end(drive.book)
             self._waiters.ended(drive.book.id, drive.book)
         else:
@@ -160,53 +196,86 @@ class Dispatcher:
     async def sweep_for_ever(self) -> None:
         """Look when told to, and every second anyway."""
         loop = asyncio.get_running_loop()
+        swept_at = 0.0
         while True:
-            due = loop.time() - self._swept_at >= SWEEP_S or (self._more and not self._ready)
+            due = loop.time() - swept_at >= SWEEP_S or (self._more and not self._ready)
+            self._look.clear()
             try:
                 if due:
-                    self._swept_at = loop.time()
+                    swept_at = loop.time()
                     await self._sweep()
+                elif self._look_around:
+                    await self._look_after()
                 await self._claim_ready()
             except Unavailable as error:
                 log.warning("sweep.unavailable error=%s", error)
             try:
-                async with asyncio.timeout(max(0.0, SWEEP_S - (loop.time() - self._swept_at))):
+                async with asyncio.timeout(max(0.0, SWEEP_S - (loop.time() - swept_at))):
                     await self._look.wait()
             except TimeoutError:
                 continue
-            self._look.clear()
 
     async def _sweep(self) -> None:
         free = self._rules.slots - len(self._driving)
+        worker = self._tools.worker
         if self._open and free > 0:
-            found = await executions.due(self._db, count=free)
-            found += await executions.orphans(self._db, me=self._tools.worker.id, count=free)
+            found = await executions.due(self._db, engine=worker.engine_version, count=free)
+            found += await executions.orphans(self._db, me=worker.id, engine=worker.engine_version, count=free)
             self._more = len(found) >= free
             self._ready |= dict.fromkeys(str(id_) for id_ in found)
-        await self._look_after([*self._driving, *self._waiters])
+        await self._look_after()
 
-    async def _look_after(self, ids: Sequence[str]) -> None:
-        """Notice what nobody told us: ends elsewhere, and wake-ups that got lost."""
-        if not ids:
+    async def _look_after(self) -> None:
+        """Notice what nobody told us: leases lost, ends elsewhere, wake-ups that got lost, executions we hold idly."""
+        self._look_around = False
+        ids = [*self._driving, *self._waiters]
+        if not ids and not self._rules.drives:
             return
-        for row in await executions.changed(self._db, [UUID(id_) for id_ in ids]):
+        idle: set[str] = set()
+        for row in await executions.changed(self._db, [UUID(id_) for id_ in ids], me=self._tools.worker.id):
             execution_id = str(row["execution_id"])
             drive = self._driving.get(execution_id)
-            if drive is not None and row["wake_no"] != drive.lease.wake_no:
-                drive.wake()
-            elif drive is None and row["ended_at"] is not None:
+            if drive is not None:
+                self._compare(drive, row)
+            elif execution_id in self._driving:
+                continue
+            elif row["ended_at"] is not None:
                 self._waiters.ended(execution_id)
+            elif row["driver"] == self._tools.worker.id:
+                idle.add(execution_id)
+        await self._let_go(idle)
+
+    def _compare(self, drive: Drive, row: Any) -> None:
+        lease = drive.lease
+        if row["wake_no"] != lease.wake_no or row["epoch"] != lease.epoch or row["driver"] != self._tools.worker.id:
+            drive.wake()
+
+    async def _let_go(self, idle: set[str]) -> None:
+        """Hand back what is ours by the database and not driven here: a claim whose answer was lost, or a drive that
+        ended with the connection. What is seen once may be on its way; what is seen twice is not."""
+        strays = idle & self._strays
+        self._strays = idle - strays
+        if strays:
+            log.warning("execution.strays count=%d", len(strays))
+            await executions.let_go(self._db, [UUID(id_) for id_ in strays], me=self._tools.worker.id)
 
     async def _claim_ready(self) -> None:
         while self._open and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
             taken = list(self._ready)[: min(free, CLAIM_AT_ONCE)]
             for execution_id in taken:
                 del self._ready[execution_id]
-            wanted = [UUID(id_) for id_ in taken if id_ not in self._driving]
-            worker = self._tools.worker
-            if wanted:
-                claims = await executions.claim(self._db, wanted, me=worker.id, engine=worker.engine_version)
-                self._take(claims)
+            try:
+                await self._claim([id_ for id_ in taken if id_ not in self._driving])
+            except Unavailable as error:
+                self._answer(taken, error)
+                raise
+            self._answer(taken)
+
+    async def _claim(self, wanted: Sequence[str]) -> None:
+        worker = self._tools.worker
+        if wanted:
+            ids = [UUID(id_) for id_ in wanted]
+            self._take(await executions.claim(self._db, ids, me=worker.id, engine=worker.engine_version))
 
     def _take(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
@@ -228,6 +297,7 @@ class Dispatcher:
     def close(self) -> None:
         """Claim nothing more."""
         self._open = False
+        self.refuse_offers(Closed())
         self._tools.worker.stopping = True
 
     async def drain(self) -> None:
@@ -241,4 +311,5 @@ class Dispatcher:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("shutdown.unfinished executions=%d", len(self._driving))
-        await executions.release_all(self._db, me=self._tools.worker.id, at=self._tools.now())
+        if self._rules.drives:
+            await executions.release_all(self._db, me=self._tools.worker.id, at=self._tools.now())

@@ -1,0 +1,1 @@
+-- PostgreSQL has the tables of its queue here; SQLite needs none, because one process drives.
