@@ -12,6 +12,7 @@ PAGES = (
     "docs/tutorial/first-workflow.md",
     "docs/how-to/coming-from-earlier-services.md",
     "docs/how-to/record-langgraph-runs.md",
+    "docs/reference/execution-api.md",
     "docs/reference/run-history.md",
 )
 
