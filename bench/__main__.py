@@ -1,4 +1,4 @@
-"""The workloads: python -m bench [W1 W3 W4 decide …], or W=W1,W3 in the environment. One JSON line per figure."""
+"""The workloads: python -m bench [W1 W2 W3 W4 decide …], or W=W1,W3 in the environment. One JSON line per figure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-WORKLOADS = ("W1", "W3", "W4", "decide")
+WORKLOADS = ("W1", "W2", "W3", "W4", "decide")
 
 
 def main() -> int:

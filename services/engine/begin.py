@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from models.records import ErrorType
@@ -93,7 +92,7 @@ def _started(graph: Graph, given: inputs.Begin, turn: Turn, first: _Variables) -
         variables=first.values,
         workflow=given.workflow,
         config=given.config,
-        limits=asdict(given.limits.lowered(graph.limits)),
+        limits=_bounds(given.limits.lowered(graph.limits)),
         actions=given.actions,
         depth=given.depth,
         parent=given.parent,
@@ -101,6 +100,10 @@ def _started(graph: Graph, given: inputs.Begin, turn: Turn, first: _Variables) -
         reused=() if reuse is None else reuse.runs,
         reused_items=_items(reuse),
     )
+
+
+def _bounds(limits: Limits) -> dict[str, float]:
+    return {name: getattr(limits, name) for name in Limits.__dataclass_fields__}
 
 
 def _items(reuse: inputs.Reuse | None) -> Mapping[str, Mapping[str, Any]]:

@@ -9,7 +9,6 @@ import orjson
 
 from models.journal import Unit
 from models.journal_statements import COUNT_DAYS, COUNT_RUNS, FINISH, OUTBOX, RUN, RUN_COUNT, WAKE
-from models.records import uuid7
 from services.engine.state import State
 from services.engine.statuses import PUBLIC
 from services.execution.book import Facts
@@ -50,7 +49,7 @@ def _add_run(unit: Unit, facts: Facts, run: _Run) -> None:
     unit.add(RUN_COUNT, facts.package_id, community, run.status, 1)
     day = facts.start_time.astimezone(UTC).date().isoformat()
     unit.add(COUNT_DAYS, facts.package_id, community, day, run.status, 1, run.ms)
-    unit.add(OUTBOX, str(uuid7()), INDEX, facts.execution_id, run.at)
+    unit.add(OUTBOX, facts.execution_id, INDEX, facts.execution_id, run.at)
     if facts.workflow_id is not None:
         unit.add(COUNT_RUNS, facts.workflow_id, 1, facts.execution_id, run.status, facts.start_time)
 
