@@ -17,6 +17,7 @@ from services.actions.builtin import BUILTINS
 from services.actions.catalogue import Catalogue, Runner
 from services.actions.declared import DeclaredHttp
 from services.actions.http import HttpRunner
+from services.actions.patience import Patience
 from services.actions.runners import Perform, RunnerOf, Runners
 from services.actions.secrets import Secrets
 from services.engine.graph import Limits
@@ -87,7 +88,15 @@ class Execution:
         self.http = HttpRunner(partial(_opened, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         self.secrets = Secrets(needs.secrets_dir)
         self.known_actions = KnownActions(needs.db, needs.catalogue)
-        builtins = {**BUILTINS, "http": self.http.perform, **needs.builtins}
+        patience = Patience(needs.db, needs.now)
+        builtins = {
+            **BUILTINS,
+            "http": self.http.perform,
+            "sleep": patience.sleep,
+            "wait": patience.sleep,
+            "wait_for_run": patience.wait_for_run,
+            **needs.builtins,
+        }
         declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
         self.runners = Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
         self.journal = Journal(needs.db)

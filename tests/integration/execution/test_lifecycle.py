@@ -275,6 +275,31 @@ async def test_a_child_runs_and_gives_its_output_to_its_parent(here: World) -> N
     assert row.final_output == {"got": {"z": 7}}
 
 
+async def test_an_execution_can_wait_for_a_run_of_the_history(here: World) -> None:
+    await here.register(PUBLISHING, "default.first")
+    first = await here.run("default.first", x=1)
+    await here.register(
+        {
+            "version": 1.0,
+            "input": ["x"],
+            "tasks": {
+                "a": {
+                    "action": "core.wait_for_run",
+                    "input": {"run_id": "<% ctx().x %>"},
+                    "next": [{"publish": [{"got": "<% result() %>"}], "do": "b"}],
+                },
+                "b": {"action": "core.sleep", "input": {"seconds": 0.01}},
+            },
+            "output": [{"got": "<% ctx().got %>"}],
+        }
+    )
+
+    row = await here.run(x=str(first.execution_id))
+
+    assert row.status == "completed"
+    assert row.final_output["got"].items() >= {"status": "completed", "outputs": {"z": 3}}.items()
+
+
 async def test_cancelling_a_parent_cancels_its_child(here: World) -> None:
     await here.register(chain("test.gated"), "default.child")
     await here.register(chain("default.child"), "default.parent")
