@@ -9,7 +9,7 @@ from models.records import ErrorType
 from services.engine import events, inputs
 from services.engine.contexts import Context
 from services.engine.expressions_errors import ExpressionError
-from services.engine.graph import Assignment, Failure, Graph
+from services.engine.graph import Assignment, Failure, Graph, Limits
 from services.engine.scopes import Standpoint
 from services.engine.state import State
 from services.engine.stopping import fail
