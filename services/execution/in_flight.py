@@ -15,6 +15,10 @@ from services.execution.book import Book
 STOP_S = 5.0
 
 
+def _nobody(_ended: AttemptEnded) -> None:
+    """Whom a stopped drive tells."""
+
+
 class InFlight:
     """Begins, interrupts and gives up attempts; `report` is told how each ended."""
 
@@ -76,6 +80,7 @@ class InFlight:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_S)
+        self._report = _nobody
 
     def take_lines(self) -> list[Logged]:
         """What actions have written into their logs since this was asked last."""
