@@ -23,8 +23,9 @@ test: $(DEV) ## the quick tests, on SQLite and on a real PostgreSQL
 test-all: $(DEV) ## every test, also those that kill and restart processes
 	$(PYTHON) -m pytest -q $(ARGS)
 
-crash: $(DEV) ## the tests that kill, freeze and restart real processes
+crash: $(DEV) ## kill, freeze and restart real processes, then a storm of ten minutes (STORM="--seed 7 --engine postgres")
 	$(PYTHON) -m pytest -q -m crash $(ARGS)
+	$(PYTHON) -m tests.crash $(STORM)
 
 check: $(DEV) ## format, lint, types, imports, dead code, spelling, house limits
 	$(VENV)/bin/ruff check
