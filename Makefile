@@ -17,8 +17,9 @@ run: $(CORE) ## start the server: migrates, loads the packs, prints an admin key
 
 setup: $(DEV) ## install everything that tests and checks need into .venv
 
-test: $(DEV) ## the quick tests, on SQLite and on a real PostgreSQL
-	$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not crash and not e2e" $(ARGS)
+test: $(DEV) ## every test but the long ones, on SQLite and on a real PostgreSQL; servers are killed and restarted
+	$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not crash" $(ARGS)
+	$(PYTHON) -m pytest -q -m crash
 
 test-all: $(DEV) ## every test, also those that kill and restart processes
 	$(PYTHON) -m pytest -q $(ARGS)
