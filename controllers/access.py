@@ -22,7 +22,7 @@ from services.access.permissions import Scope
 from services.errors import Denied
 
 blueprint = Blueprint("access", __name__, url_prefix="/api/v1")
-ID = "int(min=1, max=9007199254740991)"
+ID = "id"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Community = Annotated[int, Field(ge=1, le=2**53)]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from quart import Quart, Request, Response
 from quart.sessions import NullSession, SessionInterface
+from werkzeug.routing import IntegerConverter, Map
 
 from controllers.connection import App, Connection
 from controllers.context import HERE, Services
@@ -36,6 +37,18 @@ class EdgeRequest(Request):
         if limit is not None:
             named["max_content_length"] = limit
         super().__init__(method, scheme, path, *rest, **named)
+
+
+class Id(IntegerConverter):
+    """The number of a user or a community in a path: `<id:user_id>`.
+
+    A pattern, because a limit is checked so late that a number beyond it is answered with 405.
+    """
+
+    regex = "[1-9][0-9]{0,15}"
+
+    def __init__(self, in_map: Map) -> None:
+        super().__init__(in_map, min=1)
 
 
 class NoSessions(SessionInterface):
@@ -102,6 +115,7 @@ def install(app: App, here: Services, *, max_body_bytes: int, large_bodies: dict
     concerns a route is a decorator of that route.
     """
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
+    app.url_map.converters["id"] = Id
     sized: type[Request] = type("SizedRequest", (EdgeRequest,), {"large_bodies": large_bodies})
     app.request_class = sized
     sessionless: Any = NoSessions()

@@ -34,7 +34,11 @@ async def list_inquiries() -> Response:
     page = await services().execution.inquiries.page(
         by=actor(), status=wanted.status, after=after, count=wanted.per_page
     )
-    pagination = {"per_page": wanted.per_page, "next_cursor": None if page.next is None else pages.cursor(*page.next)}
+    pagination = {
+        "per_page": wanted.per_page,
+        "has_next": page.next is not None,
+        "next_cursor": pages.cursor(*page.next) if page.next else None,
+    }
     return envelope.ok([_shown(row) for row in page.rows], meta={"pagination": pagination})
 
 

@@ -68,14 +68,14 @@ class Operation:
 
 
 class Pagination(BaseModel):
-    """Where a page stands in its list."""
+    """Where a page stands in its list. A list that is continued by cursor alone has neither pages nor a total."""
 
-    page: int
+    page: int | None = None
     per_page: int
-    total: int
-    total_pages: int
+    total: int | None = None
+    total_pages: int | None = None
     has_next: bool
-    has_prev: bool
+    has_prev: bool | None = None
     next_cursor: str | None
     total_capped: bool | None = None
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, RootModel, StringConstraints
 
 from controllers.pages import PageQuery
 from controllers.shapes import BaseModel
@@ -30,6 +30,10 @@ class LogRun(BaseModel):
     created_at: Moment | None = None
     error: str | None = Field(None, max_length=100_000)
     community_id: int | None = Field(None, ge=1, le=2**53)
+
+
+class LogRuns(RootModel[LogRun | list[LogRun]]):
+    """One run, or an array of up to 1,000."""
 
 
 class NotifyRun(BaseModel):
@@ -62,6 +66,10 @@ class LoggedBatch(BaseModel):
     """What became of a batch, in its order."""
 
     results: list[LoggedItem]
+
+
+class UpdatedOrBatch(RootModel[LoggedView | LoggedBatch]):
+    """A run that was known already, or what became of a batch."""
 
 
 class NotifiedView(BaseModel):

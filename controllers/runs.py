@@ -35,7 +35,9 @@ EXPORT_PAGE = 500
 
 @blueprint.post("/langgraph/hooks/log_run")
 @requires(Permission.RUN_LOG)
-@describe(Operation(tag="runs", body=views.LogRun, answers={200: views.LoggedBatch, 201: views.LoggedView}, bare=True))
+@describe(
+    Operation(tag="runs", body=views.LogRuns, answers={200: views.UpdatedOrBatch, 201: views.LoggedView}, bare=True)
+)
 async def log_run() -> Response:
     """Log a run, or an array of up to 1,000 runs; the same run again updates it and is never counted twice."""
     found, status = await _log()
@@ -44,7 +46,7 @@ async def log_run() -> Response:
 
 @blueprint.post("/api/v1/runs")
 @requires(Permission.RUN_LOG)
-@describe(Operation(tag="runs", body=views.LogRun, answers={200: views.LoggedBatch, 201: views.LoggedView}))
+@describe(Operation(tag="runs", body=views.LogRuns, answers={200: views.UpdatedOrBatch, 201: views.LoggedView}))
 async def create_run() -> Response:
     """Log a run, or an array of up to 1,000 runs; the same run again updates it and is never counted twice."""
     found, status = await _log()

@@ -68,11 +68,13 @@ class Accounts:
         return [Account(user, held[user.id]) for user in found], await models.access.count_users(self._db)
 
     async def update(self, user_id: int, values: Mapping[str, Any], *, by: Actor) -> Account:
-        """Change a user.
+        """Change a user; nothing to change is no change.
 
         Raises `NotFound`, `Conflict` (name taken, or nobody would be left to administer).
         """
         before = await self.get(user_id)
+        if not values:
+            return before
         entry = self._entry("update_user", user_id, by, dict(values))
         try:
             async with self._db.transaction():
