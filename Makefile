@@ -59,6 +59,10 @@ conformance: $(DEV) ## run workflow scenarios through the engine in six orders (
 nab: $(DEV) ## score the detectors on labelled series (DATA=folder WINDOWS=file OUT=folder)
 	$(PYTHON) -m bench.nab $(if $(DATA),--data $(DATA)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
+schemathesis: $(DEV) ## fuzz a server with its own OpenAPI document, on both databases (ARGS="--seconds 180")
+	$(PYTHON) -m tests.e2e.openapi_fuzz sqlite $(ARGS)
+	$(PYTHON) -m tests.e2e.openapi_fuzz postgres $(ARGS)
+
 soak: $(DEV) ## load a server for a long time and watch its memory and its answers
 	$(PYTHON) -m bench.soak $(ARGS)
 
@@ -91,5 +95,5 @@ define install
 	touch $(2)
 endef
 
-.PHONY: help run setup test test-all crash check format migrate docs demo bench conformance nab soak lock clean
+.PHONY: help run setup test test-all crash check format migrate docs demo bench conformance nab schemathesis soak lock clean
 .DEFAULT_GOAL := help

@@ -11,10 +11,11 @@ from quart.sessions import NullSession, SessionInterface
 from werkzeug.routing import IntegerConverter, Map
 
 from controllers.connection import App, Connection
-from controllers.context import HERE, Services
+from controllers.context import ACTOR, HERE, Services
 from controllers.guards import ALLOWANCE
 from models.records import uuid7
-from services.access.audit import REQUEST_ID
+from services.access.actor import ANONYMOUS
+from services.access.audit import DENIAL_NOTED, REQUEST_ID
 from services.errors import BadRequest
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,127}")
@@ -71,6 +72,8 @@ class Edge:
         """Name the request and start its clock; yields the time for `end`."""
         HERE.set(self._here)
         ALLOWANCE.set(None)
+        ACTOR.set(ANONYMOUS)
+        DENIAL_NOTED.set(False)
         given = raw_header(request, b"x-request-id")
         REQUEST_ID.set(given if given and _REQUEST_ID.fullmatch(given) else str(uuid7()))
         return time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from controllers import envelope
+from controllers import denials, envelope
 from controllers.context import request_id
 from services import errors
 
@@ -71,6 +71,7 @@ def status_of(error: errors.MillraceError) -> int:
 
 async def answer(error: errors.MillraceError) -> Response:
     """One of ours, with its own code, message and details."""
+    await denials.note(error)
     status = status_of(error)
     headers = {}
     if isinstance(error, (errors.RateLimited, errors.Unavailable)):

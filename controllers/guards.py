@@ -22,7 +22,7 @@ from services.access.actor import ANONYMOUS, Actor
 from services.access.audit import Category, Entry, Result
 from services.access.permissions import Permission, may_pass
 from services.access.ratelimit import Allowance
-from services.errors import Denied, RateLimited, Unauthenticated
+from services.errors import Denied, KeyEnded, RateLimited, Unauthenticated
 
 __all__ = ["ALLOWANCE", "Permission", "is_public_read", "permission_of", "public", "requires"]
 
@@ -91,21 +91,30 @@ async def _authenticate(here: Services, of: Request, *, public_read: bool) -> Ac
     if key is None:
         if public_read and _open_to_public(here, of):
             return ANONYMOUS
+        audit.say(_refusal(here, of, "no key"))
         raise Unauthenticated()
     try:
         return await here.authentication.actor(key)
-    except Unauthenticated:
-        where = address(of, here)
-        entry = Entry(
-            category=Category.AUTH,
-            action="authenticate",
-            result=Result.FAILURE,
-            reason="unknown, expired or revoked key",
-            resource=where,
-            request_id=request_id(),
-        )
-        audit.say(entry)
+    except KeyEnded as ended:
+        _count(here, ended.actor)
+        await here.audit.write(_refusal(here, of, "expired or revoked key", ended.actor))
         raise
+    except Unauthenticated:
+        audit.say(_refusal(here, of, "unknown key"))
+        raise
+
+
+def _refusal(here: Services, of: Request, reason: str, whose: Actor | None = None) -> Entry:
+    """Nobody we know stays a line, because a stranger could fill the record; a key that has ended becomes a row."""
+    return Entry(
+        category=Category.AUTH,
+        action="authenticate",
+        result=Result.FAILURE,
+        actor=whose,
+        reason=reason,
+        resource=address(of, here),
+        request_id=request_id(),
+    )
 
 
 def _open_to_public(here: Services, of: Request) -> bool:
@@ -130,7 +139,6 @@ async def _check(here: Services, caller: Actor, permission: Permission) -> None:
     verdict = may_pass(permission, is_admin=caller.is_admin, scopes=caller.scopes)
     if verdict:
         return
-    here.metrics.verdicts.labels(permission.label, "denied").inc()
     await here.audit.write(
         Entry(
             category=Category.AUTHZ,

@@ -4,6 +4,7 @@ MillraceError
 ├── Invalid                  the request cannot be understood or breaks a rule (all problems at once)
 │   └── ExecutionRefused     a workflow that cannot be started
 ├── Unauthenticated          no key, or none that we know
+│   └── KeyEnded             a key that we knew; carries whose it was
 ├── Denied                   known, visible, not allowed
 ├── NotFound                 no such thing, or not visible to the caller
 │   ├── WorkflowNotFound
@@ -27,7 +28,7 @@ MillraceError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class MillraceError(Exception):
@@ -71,6 +72,14 @@ class Unauthenticated(MillraceError):
     code = "UNAUTHORIZED"
 
 
+class KeyEnded(Unauthenticated):
+    """Not authenticated"""
+
+    def __init__(self, actor: Any) -> None:
+        super().__init__()
+        self.actor = actor
+
+
 class Denied(MillraceError):
     """You are not allowed to do this."""
 
@@ -81,6 +90,12 @@ class NotFound(MillraceError):
     """No such thing, or you may not see it."""
 
     code = "NOT_FOUND"
+    denial: str | None = None
+
+    def denying(self, reason: str) -> Self:
+        """Itself: the thing is there, and not for this caller. The edge writes that to the record."""
+        self.denial = reason
+        return self
 
 
 class WorkflowNotFound(NotFound):

@@ -22,6 +22,8 @@ from services.access.actor import Actor
 LOGGER = "millrace.aaa"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 """The request on whose behalf the current task works; `-` outside one."""
+DENIAL_NOTED: ContextVar[bool] = ContextVar("denial_noted", default=False)
+"""Whether the current request has a denial in the record already."""
 log = logging.getLogger(LOGGER)
 
 
@@ -116,6 +118,8 @@ class AuditLog:
         """Add the row, in the caller's transaction when there is one, and say the line."""
         await self.call(entry)
         say(entry)
+        if entry.result is Result.DENIED:
+            DENIAL_NOTED.set(True)
 
     def call(self, entry: Entry) -> Call[int]:
         """The row as a statement for the caller's `db.batch`; `say` the entry when that has succeeded."""

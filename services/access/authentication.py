@@ -14,7 +14,7 @@ from services.access import keys
 from services.access.actor import Actor
 from services.access.audit import Category, Entry, Result, say
 from services.access.permissions import Scope
-from services.errors import Unauthenticated
+from services.errors import KeyEnded, Unauthenticated
 
 CACHE_S = 1.5
 CACHE_SIZE = 10_000
@@ -68,7 +68,8 @@ class Authentication:
     async def actor(self, key: str) -> Actor:
         """The caller behind a key.
 
-        Raises `Unauthenticated` for a key that is unknown, expired, revoked, or whose user is not active.
+        Raises `Unauthenticated` for a key that is unknown, `KeyEnded` for one that has expired or was revoked, or
+        whose user is not active.
         """
         key_hash = keys.digest(key, pepper=self._pepper)
         found = self._cache.get(key_hash)
@@ -77,8 +78,10 @@ class Authentication:
             found = (read_at, *await self._read(key_hash))
             self._remember(key_hash, found)
         _, actor, expires_at = found
-        if actor is None or (expires_at is not None and expires_at <= self.now()):
+        if actor is None:
             raise Unauthenticated()
+        if expires_at is not None and expires_at <= self.now():
+            raise KeyEnded(actor)
         return actor
 
     def forget(self) -> None:
@@ -88,8 +91,10 @@ class Authentication:
     async def _read(self, key_hash: str) -> tuple[Actor | None, datetime | None]:
         record = await self._store.find_key(key_hash)
         now = self.now()
-        if record is None or not keys.same(record.hash, key_hash) or not _usable(record, now):
+        if record is None or not keys.same(record.hash, key_hash):
             return None, None
+        if not _usable(record, now):
+            return _actor(record), now
         if record.last_used_at is None or now - record.last_used_at >= TOUCH_EVERY:
             await self._store.touch_key(record.id, now)
             say(Entry(category=Category.AUTH, action="authenticate", result=Result.SUCCESS, actor=_actor(record)))

@@ -76,8 +76,10 @@ class KeyService:
     async def get(self, key_id: UUID, *, by: Actor) -> KeyRow:
         """One key, without its text. Raises `NotFound` when it is not the caller's (administrators see all)."""
         row = await models.access.key(self._db, key_id)
-        if row is None or (row.user_id != by.user_id and not by.is_admin):
+        if row is None:
             raise NotFound("There is no such key")
+        if row.user_id != by.user_id and not by.is_admin:
+            raise NotFound("There is no such key").denying("the key is somebody else's")
         return row
 
     async def list(self, user_id: int | None, *, limit: int, offset: int) -> tuple[list[KeyRow], int]:

@@ -63,8 +63,11 @@ class Inquiries:
     async def get(self, inquiry_id: UUID, *, by: Actor) -> InquiryRow:
         """One inquiry. Raises NotFound."""
         row = await inquiries.get(self._db, inquiry_id)
-        if row is None or not await self._sees(by, row):
-            raise NotFound("Inquiry not found", inquiry=str(inquiry_id))
+        missing = NotFound("Inquiry not found", inquiry=str(inquiry_id))
+        if row is None:
+            raise missing
+        if not await self._sees(by, row):
+            raise missing.denying("neither assigned nor allowed to view the workflow")
         return row
 
     async def respond(self, inquiry_id: UUID, response: Any, *, by: Actor) -> InquiryRow:

@@ -209,7 +209,8 @@ class Lifecycle:
         """The workflow, or what is left of it: history stays readable after it was removed."""
         found = await workflows.by_id(self.library.db, row.workflow_id) if row.workflow_id is not None else None
         if found is None:
-            raise ExecutionNotFound(execution=str(row.execution_id))
+            missing = ExecutionNotFound(execution=str(row.execution_id))
+            raise missing.denying("somebody else's, and its workflow was removed")
         return found
 
     async def awaited(self, accepted: Accepted, *, seconds: float) -> Book | ExecutionRow | None:

@@ -211,7 +211,7 @@ class History:
         else:
             total = await runs.workflow_total(self._db, asked)
         if not rows and not scope.visible and not await runs.workflow_total(self._db, scope.runs):
-            raise WorkflowNotFound(workflow=identifier)
+            raise scope.missing(identifier)
         return _page(rows, window.count, total, capped=timed and total >= COUNTED)
 
     async def all(self, actor: Actor, wanted: RunFilter, window: Window) -> Page:
@@ -227,7 +227,8 @@ class History:
         found = await self._candidates(identifier, wpk_id)
         mine = [run for run in found if await self._visibility.sees(actor, run)]
         if not mine:
-            raise RunNotFound(run=identifier)
+            missing = RunNotFound(run=identifier)
+            raise missing.denying("the run is not for this caller") if found else missing
         if len(mine) > 1:
             candidates = [{"id": str(run.id), "wpk_id": run.wpk_id, "community_id": run.community_id} for run in mine]
             raise Conflict(
@@ -276,7 +277,7 @@ class History:
         scope = await self._scope(actor, identifier)
         found = await days(self._db, scope.runs, since=since.date().isoformat())
         if not found and not scope.visible:
-            raise WorkflowNotFound(workflow=identifier)
+            raise scope.missing(identifier)
         return {**summary(found), "nodes": await node_stats.of_workflow(self._db, scope.runs)}
 
     # ---- who may see what ----
@@ -298,7 +299,8 @@ class History:
             packages = list({workflow.package_id: 0, **dict.fromkeys(await run_access.packages(self._db, workflow.id))})
         home = 0 if workflow is None else workflow.community_id or 0
         visible = workflow is not None and (reach.communities is None or home in reach.communities)
-        return _Scope(runs=WorkflowRuns(packages=packages, communities=reach.communities), visible=visible)
+        runs_ = WorkflowRuns(packages=packages, communities=reach.communities)
+        return _Scope(runs=runs_, visible=visible, registered=workflow is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +309,12 @@ class _Scope:
 
     runs: WorkflowRuns
     visible: bool
+    registered: bool
+
+    def missing(self, identifier: str) -> WorkflowNotFound:
+        """What to say when there is nothing to see."""
+        error = WorkflowNotFound(workflow=identifier)
+        return error.denying("no can_view for this caller") if self.registered else error
 
 
 def _target(workflow: Registered) -> Target:

@@ -114,7 +114,7 @@ class OwnRuns:
         workflow = await self._find(identifier)
         visible = await self._see(actor)
         if workflow is not None and not visible.everything and workflow.id not in visible.workflows:
-            raise WorkflowNotFound(workflow=identifier)
+            raise WorkflowNotFound(workflow=identifier).denying("no can_view for this user")
         unregistered = workflow is None and not visible.everything
         communities = frozenset({0, *visible.communities}) if unregistered else None
         names = [identifier] if workflow is None else [workflow.package_id, *await packages_of(self._db, workflow.id)]

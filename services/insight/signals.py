@@ -93,7 +93,9 @@ class Signals:
     async def _get(self, actor: Actor, signal: UUID) -> tuple[SignalRow, Any]:
         found = await signals.get(self._db, signal, await self._see(actor))
         if found is None:
-            raise NotFound("Signal not found", signal=str(signal))
+            missing = NotFound("Signal not found", signal=str(signal))
+            hidden = await signals.get(self._db, signal, Visible(everything=True))
+            raise missing.denying("the signal is of runs the caller may not view") if hidden else missing
         return found
 
 

@@ -118,8 +118,11 @@ class Watches:
     async def get(self, actor: Actor, watch_id: UUID) -> WatchRow:
         """One watch of the caller. NotFound when it is somebody else's."""
         row = await signals.watch(self._db, watch_id)
-        if row is None or not (actor.is_admin or row.owner_id == actor.user_id):
-            raise NotFound("Watch not found", watch=str(watch_id))
+        missing = NotFound("Watch not found", watch=str(watch_id))
+        if row is None:
+            raise missing
+        if not (actor.is_admin or row.owner_id == actor.user_id):
+            raise missing.denying("the watch is somebody else's")
         return row
 
     async def remove(self, actor: Actor, watch_id: UUID) -> None:

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.crash.servers import KEY, Process
@@ -67,6 +68,8 @@ def alive(url: str) -> bool:
 
 def main() -> int:
     """Run it; 1 when it found something."""
+    if find_spec("schemathesis") is None:
+        raise SystemExit("Schemathesis is not installed here: pip install schemathesis")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("database", nargs="?", default="sqlite", choices=("sqlite", "postgres"))
     parser.add_argument("--seconds", type=int, default=60)

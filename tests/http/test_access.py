@@ -338,3 +338,16 @@ async def test_malformed_ids_are_not_found(client, admin, path):
     answer = await client.get(path, headers=admin)
 
     assert answer.status_code == 404
+
+
+async def test_a_change_without_fields_changes_nothing(client, admin, alice):
+    answer = await client.put(f"/api/v1/users/{alice.user_id}", json={"name": None}, headers=admin)
+
+    assert (await data_of(answer))["name"] == "alice"
+
+
+@pytest.mark.parametrize("community", ["0", "-1", "x", "9" * 20])
+async def test_a_community_that_cannot_be_is_not_found_whatever_the_method(client, admin, alice, community):
+    answer = await client.delete(f"/api/v1/users/{alice.user_id}/roles/{community}/editor", headers=admin)
+
+    assert answer.status_code == 404
