@@ -16,6 +16,7 @@ from models import signals
 from models.records import uuid7
 from services.access.audit import LOGGER
 from services.access.authentication import utc_now
+from services.access.keys import digest as digest_of
 
 PEOPLE = (
     *("nobody", "stranger", "expired", "revoked", "unscoped", "foreigner"),
@@ -231,8 +232,8 @@ class World:
         keys = self.here.db.api_key
         for name, ended in (("expired", "expires_at"), ("revoked", "revoked_at")):
             self.people[name] = await self.key_for("owner")
-            newest = await self.here.db(keys.id != None).select(orderby=~keys.id).first()  # noqa: E711
-            await self.here.db(keys.id == newest.id).update(**{ended: utc_now() - timedelta(hours=1)})
+            digest = digest_of(self.people[name]["X-API-Key"], pepper=None)
+            await self.here.db(keys.hash == digest).update(**{ended: utc_now() - timedelta(hours=1)})
         self.ids |= dict.fromkeys(("expired", "revoked", "unscoped"), self.ids["owner"])
 
     async def _execution(self, workflow: str) -> str:
