@@ -42,6 +42,10 @@ def bare() -> Quart:
         orjson.loads(await request.get_data())
         return Response(orjson.dumps(ANSWER), 202, content_type="application/json")
 
+    @app.get("/up")
+    async def up() -> Response:
+        return Response(b"{}", 200, content_type="application/json")
+
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from app import create_app
@@ -21,7 +22,7 @@ def main() -> None:
     """Serve until a signal comes."""
     settings = load()
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
-    app = create_app(settings)
+    app = create_app(settings, drives="BENCH_HOLD" not in os.environ)
     here: Services = app.extensions[EXTENSION]
     here.execution.runners.provide("touch", touch)
     listen = server.Listen(host=settings.host, port=settings.port, drain_s=1)
