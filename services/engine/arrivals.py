@@ -101,6 +101,7 @@ def publish(state: State, context: Context, fired: Fired) -> Context:
     """The variables behind a transition."""
     if state.graph.profile.scoping is Scoping.GLOBAL:
         context = state.root
+        context.shared = False
     return state.histories.published(context, fired.delta, fired.merged)
 
 

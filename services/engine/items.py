@@ -38,7 +38,8 @@ def start_items(turn: Turn) -> None:
                 continue
         turn.ask()
         for index, call in calls:
-            _start(turn, run, index, call)
+            if not items.ended and run.ended is None and turn.state.lets_start(cleanup=run.cleanup):
+                _start(turn, run, index, call)
         if not calls:
             settle_list(turn, run, items)
 

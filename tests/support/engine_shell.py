@@ -40,6 +40,12 @@ def tasks(*entries: Mapping[str, Any], **top: Any) -> Graph:
     return graph_of({"tasks": list(entries), **top})
 
 
+def side_by_side(*entries: Mapping[str, Any], **top: Any) -> Graph:
+    """The same with the tasks as a map, so that they are no sequence."""
+    named = {entry["name"]: {key: value for key, value in entry.items() if key != "name"} for entry in entries}
+    return graph_of({"tasks": named, **top})
+
+
 def succeed(_: do.Perform) -> Result:
     """Every action succeeds without a result."""
     return Outcome.COMPLETED, None
