@@ -40,19 +40,21 @@ class Callee:
         return [key for key, seen in list(self.calls.items()) if seen[0].path == path]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
-                body = await reader.readexactly(int(fields.get("content-length", 0)))
-                status, answer = await self._answer(head[0].split(" ")[1], fields.get("idempotency-key", ""), body)
-                data = orjson.dumps(answer)
-                writer.write(
-                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-                    + data
-                )
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                    fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+                    body = await reader.readexactly(int(fields.get("content-length", 0)))
+                    status, answer = await self._answer(head[0].split(" ")[1], fields.get("idempotency-key", ""), body)
+                    data = orjson.dumps(answer)
+                    writer.write(
+                        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+                        + data
+                    )
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def _answer(self, path: str, key: str, body: bytes) -> tuple[int, dict[str, object]]:
         self.total += 1
