@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-WORKLOADS = ("W1", "W2", "W3", "W4", "accept", "decide")
+WORKLOADS = ("W1", "W1pg", "W2", "W3", "W4", "accept", "decide")
 
 
 def main() -> int:

@@ -54,11 +54,13 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def product(folder: Path, *, pin: str | None = None, **more: str) -> Iterator[Server]:
-    """Our server. `pin`: the processors it may use."""
+def product(folder: Path, *role: str, pin: str | None = None, **more: str) -> Iterator[Server]:
+    """Our server, or with a `role` only a part of it (`api`, `worker`). `pin`: the processors it may use."""
     env = environment(folder, **more)
-    command = [sys.executable, "-m", "bench.server"]
-    with running(command, env, f"http://127.0.0.1:{env['PORT']}/health", folder / "server.log", pin=pin) as server:
+    command = [sys.executable, "-m", "bench.server", *role]
+    with running(
+        command, env, f"http://127.0.0.1:{env['PORT']}/health", folder / f"{role[0] if role else 'server'}.log", pin=pin
+    ) as server:
         yield server
 
 

@@ -1,11 +1,15 @@
-"""The product's own server with the bench's action in it: python -m bench.server (settings from the environment)."""
+"""The product's own server with the bench's action in it: python -m bench.server (settings from the environment).
+
+`python -m bench.server api` only answers, `python -m bench.server worker` only drives.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
-from app import create_app
+from app import create_app, create_worker
 from config import load
 from controllers import server
 from controllers.context import EXTENSION, Services
@@ -20,9 +24,11 @@ def touch(call: Call) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until a signal comes."""
+    role = sys.argv[1] if len(sys.argv) > 1 else "all"
     settings = load()
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
-    app = create_app(settings, drives="BENCH_HOLD" not in os.environ)
+    drives = role != "api" and "BENCH_HOLD" not in os.environ
+    app = create_worker(settings) if role == "worker" else create_app(settings, drives=drives)
     here: Services = app.extensions[EXTENSION]
     here.execution.runners.provide("touch", touch)
     listen = server.Listen(host=settings.host, port=settings.port, drain_s=1)
