@@ -6,6 +6,7 @@ put aside as dead after `GIVE_UP` attempts, where `GET /api/v1/outbox` shows the
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +33,10 @@ log = logging.getLogger("millrace.history")
 
 LEASE = timedelta(seconds=120)
 GIVE_UP = 12
-BATCH = 64
+BATCH = 128
+REST = 6.0
+"""Pause after a full batch, as a multiple of the time it took: indexing takes a seventh of the time at most."""
+LONGEST_REST_S = 2.0
 LONGEST_PAUSE_S = 600.0
 Now = Callable[[], datetime]
 
@@ -190,9 +194,14 @@ def _count_failures(metrics: Metrics | None, kind: str, tasks: Sequence[Task]) -
 
 
 async def _while_some(work: Callable[[], Awaitable[int]]) -> None:
-    done = 1
-    while done:
+    """Work until less than a batch was due, with pauses: what follows a run must not slow down the next ones."""
+    loop = asyncio.get_running_loop()
+    done = BATCH
+    while done >= BATCH:
+        began = loop.time()
         done = await work()
+        if done >= BATCH:
+            await asyncio.sleep(min(LONGEST_REST_S, REST * (loop.time() - began)))
 
 
 def _hash(text: str) -> str:
