@@ -131,8 +131,6 @@ def _joins(nodes: Mapping[str, Node], inbound: Mapping[str, list[Edge]], loops: 
             continue
         distinct = dict.fromkeys(edge.source for edge in inbound[node.id])
         sources = tuple(source for source in distinct if not loops.back(source, node.id))
-        if not sources:
-            continue
         everything = node.join is Need.ALL
         need = len(sources) if everything else max(int(node.join), 1)
         joins[node.id] = Join(need=need, sources=sources, all=need == len(sources))

@@ -150,7 +150,8 @@ def _expire(turn: Turn, work: Work) -> None:
         if default is not None:
             _end(turn, work, Done(Outcome.COMPLETED, default, None))
             return
-    elif work.child_id is not None:
+    else:
+        assert work.child_id is not None
         turn.commands.append(CancelChild(child_id=work.child_id))
     _end(turn, work, Done(Outcome.TIMED_OUT, None, None))
 

@@ -261,18 +261,14 @@ def _timer_fired(state: State, event: events.TimerFired) -> None:
         return
     work = state.work.get(timer.key)
     if work is None:
-        items = state.lists.get(timer.key[:2])
-        if items is not None:
-            state.log.set(items, "held", False)
+        state.log.set(state.lists[timer.key[:2]], "held", False)
     elif timer.purpose in ("delay", "retry"):
         state.log.set(work, "timer", None)
         state.log.put(state.due, timer.key, None)
 
 
 def _child_paused(state: State, event: events.ChildPaused) -> None:
-    key = state.children.get(event.child_id)
-    if key is not None:
-        state.log.set(state.work[key], "paused", event.paused)
+    state.log.set(state.work[state.children[event.child_id]], "paused", event.paused)
 
 
 def _changed(state: State, event: events.Changed) -> None:

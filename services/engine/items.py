@@ -29,7 +29,7 @@ def start_items(turn: Turn) -> None:
         run = turn.state.runs[key]
         if not turn.state.lets_start(cleanup=run.cleanup):
             continue
-        chosen = _startable(turn, run, items)
+        chosen = _startable(turn, items)
         calls: list[tuple[int, Call | Failure]] = []
         for index in chosen:
             try:
@@ -44,14 +44,12 @@ def start_items(turn: Turn) -> None:
             settle_list(turn, run, items)
 
 
-def _startable(turn: Turn, run: Run, items: ItemList) -> list[int]:
+def _startable(turn: Turn, items: ItemList) -> list[int]:
     """Indexes of the items that fit now."""
     if items.held or items.ended:
         return []
     room = len(items.values) if items.concurrency is None else items.concurrency - items.active
     room = min(room, turn.state.limits.max_parallel_nodes - turn.state.slots)
-    if _stops_when_idle(turn, run) and items.failed and not items.active:
-        room = 0
     chosen: list[int] = []
     index = items.next
     while index < len(items.values) and len(chosen) < room:
@@ -134,9 +132,7 @@ def _reject(turn: Turn, run: Run, index: int, failure: Failure) -> None:
         fail(turn, failure, kind="limit")
     elif turn.graph.profile.input_error_fails:
         fail(turn, failure, kind="expression")
-    work = turn.state.work.get((run.node, run.number, index))
-    if work is not None:
-        finish_item(turn, work, Done(Outcome.FAILED, None, failure))
+    finish_item(turn, turn.state.work[run.node, run.number, index], Done(Outcome.FAILED, None, failure))
 
 
 def conclude_item(turn: Turn, work: Work, done: Done) -> None:

@@ -23,7 +23,7 @@ def launch(turn: Turn, work: Work, delay_s: float = 0.0) -> None:
         turn.commands.append(
             OpenInquiry(node=work.node, run=work.run, item=work.item, input=work.input or {}, expires_at=expires_at)
         )
-    elif work.kind is Kind.WORKFLOW:
+    else:
         turn.commands.append(_start_child(turn, work))
 
 

@@ -60,8 +60,6 @@ def _start_due(turn: Turn) -> None:
     state = turn.state
     for key in list(state.due):
         work = state.work[key]
-        if not state.lets_start(cleanup=state.runs[work.node, work.run].cleanup):
-            continue
         if work.kind is Kind.ACTION and state.slots >= state.limits.max_parallel_nodes:
             continue
         _start_attempt(turn, work)

@@ -11,7 +11,7 @@ from services.engine.compile import compile_definition
 from services.engine.explain import explain
 from services.engine.graph import ActionFacts, Limits
 from services.engine.rerun import From, Plan, Refused, plan
-from services.engine.scopes import Functions, Names, Standpoint, View
+from services.engine.scopes import Done, Functions, Names, Standpoint, View
 from services.engine.statuses import Outcome, Phase
 from services.engine.view import (
     effects,
@@ -149,6 +149,12 @@ def test_views_of_a_scope_are_whole_objects():
     shell = Shell(tasks({"name": "a", **ACT}, vars={"v": 1})).begin({"p": 2}).run()
     at = Standpoint(shell.state, shell.state.root, shell.now)
     at.locals = {"item": {"k": 1}}
+    assert "result" not in list(Functions(at))
+    assert "item" not in list(Functions(Standpoint(shell.state, shell.state.root, shell.now)))
+    at.done = Done(Outcome.COMPLETED, 1, None)
+    assert "result" in list(Functions(at))
+    at.done = None
+    assert at.variable("item") == {"k": 1}
     names, functions = Names(at), Functions(at)
 
     assert {"v", "p", "item", "task", "system"} <= set(names)
@@ -253,6 +259,16 @@ def test_everything_that_is_waited_for_is_listed_with_its_time():
     assert next_due(shell.state) == min(timer.due for timer in shell.state.timers.values())
 
 
+def test_tasks_of_a_paused_execution_are_ready_and_say_why():
+    shell = Shell(tasks(*CHAIN)).begin()
+    shell.pause()
+    shell.end_task("a")
+
+    texts = [fact["text"] for fact in explain(shell.state, shell.now) if fact["kind"] == "ready"]
+
+    assert texts == ["b may start, but the execution is paused"]
+
+
 def test_nothing_is_due_when_nothing_is_waited_for():
     shell = Shell(tasks({"name": "a", **ACT})).begin().run()
 
@@ -274,10 +290,14 @@ def test_an_explanation_names_what_runs_waits_is_missing_or_was_false():
 
 def test_an_explanation_shows_the_values_a_false_condition_saw():
     graph = tasks(
-        {"name": "a", **ACT, "next": [{"when": "{{ result().n > vars.least and ctx('p') and item }}", "do": "b"}]},
+        {
+            "name": "a",
+            **ACT,
+            "next": [{"when": "{{ result().n > vars.least and ctx('p') and item and parameters.zz }}", "do": "b"}],
+        },
         {"name": "b", **ACT},
         {"name": "c", **ACT, "next": [{"when": "failed", "do": "b"}]},
-        {"name": "d", **ACT, "decision": [{"when": "{{ 1 < 2 }}", "next": "b"}, {"default": "b"}], "join": 1},
+        {"name": "d", **ACT, "decision": [{"when": "{{ 1 < 2 }}", "next": "end"}, {"default": "b"}], "join": 1},
         vars={"least": 9, "p": 1, "item": 0},
     )
     shell = Shell(graph, lambda _: (Outcome.COMPLETED, {"n": 5})).begin().run()
@@ -287,6 +307,7 @@ def test_an_explanation_shows_the_values_a_false_condition_saw():
     assert texts[0]["values"]["result()"] == {"n": 5}
     assert texts[0]["values"]["vars.least"] == 9
     assert texts[1]["when"] == "failed or timed_out"
+    assert texts[-1]["when"] == "another choice"
 
 
 def test_an_explanation_of_an_end_says_why():
@@ -449,6 +470,33 @@ def test_only_items_that_failed_are_repeated_unless_told_otherwise():
     assert again.check_fold().state.runs["a", 0].output == [0, 9, 2]
     assert node_states(again.state)["a[1]"]["metadata"]["reused"] is True
     assert len(anew.performed) == 3
+
+
+def test_a_list_of_which_nothing_is_done_or_everything_is_starts_anew():
+    graph = tasks({"name": "a", **ACT, "with_items": [1, 2], "on_item_failure": "continue"})
+    none = Shell(graph, lambda _: FAILED).begin().run()
+    every = Shell(graph).begin().run()
+
+    assert planned(none).reuse.items == {}
+    assert planned(every, From(node="a")).reuse.items == {}
+
+
+def test_an_item_beyond_a_shorter_list_is_forgotten():
+    first = (
+        Shell(
+            tasks({"name": "a", **ACT, "with_items": [1, 2, 3], "on_item_failure": "continue"}),
+            lambda command: FAILED if command.item == 0 else (Outcome.COMPLETED, 7),
+        )
+        .begin()
+        .run()
+    )
+    shorter = tasks({"name": "a", **ACT, "with_items": [1, 2], "on_item_failure": "continue"})
+    made = plan(first.state, shorter)
+    assert isinstance(made, Plan)
+
+    second = Shell(shorter).begin(reuse=made.reuse).run()
+
+    assert second.state.runs["a", 0].output == [None, 7]
 
 
 def test_rounds_of_a_loop_that_went_well_are_kept():

@@ -987,3 +987,95 @@ def test_what_a_graph_with_each_inside_a_loop_does_is_bounded():
     shell = Shell(build([first, node], parts()), limits=replace(Limits(), max_loop_iterations=3)).begin().run()
 
     assert shell.state.failure.type is ErrorType.LIMIT  # type: ignore[union-attr]
+
+
+def test_two_ways_to_the_same_task_within_a_loop_are_one_start():
+    again = {"when": "{{ result().again }}", "do": "a"}
+    graph = tasks(
+        {"name": "in", **ACT, "next": "a"},
+        {"name": "a", **ACT, "next": [{**again, "publish": {"x": 1}}, {**again, "publish": {"y": 2}}]},
+        output={"all": "{{ vars }}"},
+    )
+
+    shell = Shell(graph, lambda command: (Outcome.COMPLETED, {"again": command.run == 0})).begin().run()
+
+    assert shell.state.counts["a"] == 2
+    assert shell.state.output == {"all": {"x": 1, "y": 2}}
+
+
+def test_what_may_finish_after_a_failure_is_not_retried():
+    act = compile_template("x.y")
+    nodes = [Node(id="a", action=act), Node(id="b", action=act, retry=Retry(count=compile_template(3)))]
+    shell = Shell(build(nodes, parts(stop_running=False))).begin()
+    shell.end_task("a", FAILED)
+
+    shell.end_task("b", FAILED)
+
+    assert shell.phase is Phase.FAILED
+
+
+def test_a_group_with_a_condition_of_its_own_asks_its_tasks_as_well():
+    members = [{"name": "p", **ACT, "when": "{{ vars.p }}"}, {"name": "q", **ACT}]
+    graph = tasks({"name": "g", "type": "parallel", "when": "{{ vars.g }}", "tasks": members}, vars={"p": 0, "g": 1})
+
+    shell = Shell(graph).begin().run()
+
+    assert shell.outcomes() == {"p": "skipped", "q": "completed", "g": "completed"}
+
+
+def test_an_item_that_cannot_be_rendered_fails_the_execution_where_the_profile_says_so():
+    items = Items(values=compile_template([1]))
+    node = Node(id="a", action=compile_template("x.y"), items=items, input=compile_template({"v": "{{ item.x }}"}))
+
+    shell = Shell(build([node], parts(input_error_fails=True))).begin()
+
+    assert shell.phase is Phase.FAILED
+    assert [trouble.kind for trouble in shell.state.troubles] == ["expression", "task_failed"]
+
+
+def test_failed_items_of_a_cancelled_list_are_noted_where_a_cancelled_task_cancels():
+    items = Items(values=compile_template([1, 2]))
+    node = Node(id="a", action=compile_template("x.y"), items=items)
+    shell = Shell(build([node], parts(cancelled_task_cancels=True))).begin()
+
+    shell.end_task("a", FAILED)
+    shell.end_task("a", (Outcome.CANCELLED, None))
+
+    assert shell.phase is Phase.CANCELLED
+    assert [trouble.kind for trouble in shell.state.troubles] == ["attempt_failed"]
+
+
+def test_a_list_that_repeats_at_once_and_after_a_success():
+    retry = Retry(count=compile_template(1), when=compile_template("{{ true }}"))
+    node = Node(id="a", action=compile_template("x.y"), items=Items(values=compile_template([1])), retry=retry)
+
+    shell = Shell(build([node], parts(retry_whole_list=True))).begin().run()
+
+    assert (shell.phase, len(shell.performed)) == (Phase.COMPLETED, 2)
+
+
+def test_an_output_that_keeps_its_schema_completes():
+    shell = Shell(tasks({"name": "a", **ACT}, out_schema={"type": "object"}, output={"n": 1})).begin().run()
+
+    assert shell.phase is Phase.COMPLETED
+
+
+def test_a_wait_may_end_at_a_time():
+    shell = Shell(tasks({"name": "a", "wait": {"until": "{{ parameters.at }}"}})).begin({"at": "2026-01-01T01:00:00Z"})
+
+    assert shell.state.timers["wait/a/0"].due.hour == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_advance_decides_and_folds_in_one_go(known: bool):
+    from services.engine.decide import advance
+
+    shell = Shell(tasks({"name": "a", **ACT}, {"name": "b", "action": "{{ parameters.ref }}"}))
+    begin = tell.Begin(now=shell.now, execution_id=EXECUTION, parameters={"ref": "x.y"})
+    facts = {"x.y": ActionFacts()} if known else {}
+    advance(shell.graph, shell.state, replace(begin, actions=facts))
+
+    decision = advance(shell.graph, shell.state, tell.AttemptEnded(now=shell.now, node="a", run=0))
+
+    assert isinstance(decision.commands[0], do.Perform if known else do.Evaluate)
+    assert shell.state.runs["a", 0].outcome is (Outcome.COMPLETED if known else None)
