@@ -21,7 +21,8 @@ def main() -> int:
     if unknown:
         print(f"no workload {', '.join(unknown)}; there are {', '.join((*WORKLOADS, *ALONE))}", file=sys.stderr)
         return 2
-    return 0 if all([_run(name) for name in named]) else 1
+    results = [_run(name) for name in named]
+    return 0 if all(results) else 1
 
 
 def _run(name: str) -> bool:
