@@ -55,6 +55,10 @@ EVENTS = (
     "SELECT seq, driver, epoch, v, events, at FROM execution_event"
     " WHERE execution_id = :id AND seq > :after ORDER BY seq LIMIT :count"
 )
+EVENTS_OF_MANY = """
+SELECT execution_id, seq, driver, epoch, v, events, at FROM execution_event
+WHERE execution_id = ANY(:ids) ORDER BY execution_id, seq
+"""
 PAYLOADS = "SELECT n, body FROM payload WHERE execution_id = :id AND n >= :first ORDER BY n"
 CHILDREN = f"SELECT {COLUMNS} FROM workflow_executions WHERE parent_execution_id = :id"
 OF_KEY = "SELECT route, body_hash, resource_id FROM idempotency_key WHERE user_id = :user AND key = :key"
@@ -69,6 +73,12 @@ async def get(db: Any, execution_id: UUID) -> ExecutionRow | None:
 async def events_after(db: Any, execution_id: UUID, after: int, *, count: int = 100_000) -> list[Any]:
     """The event rows with a greater `seq`, oldest first: seq, driver, epoch, v, events, at."""
     rows: list[Any] = await db.sql(EVENTS, into=db.execution_event, id=execution_id, after=after, count=count)
+    return rows
+
+
+async def events_of_many(db: Any, ids: Sequence[UUID]) -> list[Any]:
+    """The event rows of these executions, by execution and oldest first (PostgreSQL)."""
+    rows: list[Any] = await db.sql(EVENTS_OF_MANY, into=db.execution_event, ids=list(ids))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -63,9 +63,16 @@ class Library:
         """The same, from a summary row."""
         return await self.folded(Facts.of(row))
 
-    async def claimed(self, row: ExecutionRow) -> Book:
-        """The book of an execution that is ours now: the one on the shelf, read on, or a new one."""
+    async def claimed(self, row: ExecutionRow, read: Sequence[EventRow] | None = None) -> Book:
+        """The book of an execution that is ours now: the one on the shelf, read on, or a new one.
+
+        `read`: its whole log, where that was read since it was claimed.
+        """
         book = self.shelf.take(str(row.execution_id))
+        if book is None and read is not None:
+            book = await self._empty(Facts.of(row))
+            self.fold(book, read)
+            return book
         if book is None:
             return await self.folded(Facts.of(row))
         self.fold(book, await self.journal.rows(book.id, after=book.next_seq - 1))

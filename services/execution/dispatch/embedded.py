@@ -18,6 +18,7 @@ from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim
 from services.execution.book import Book
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
+from services.execution.journal import EventRow
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
 from services.execution.waiting import Waiters
@@ -275,14 +276,19 @@ class Dispatcher:
         worker = self._tools.worker
         if wanted:
             ids = [UUID(id_) for id_ in wanted]
-            self._take(await executions.claim(self._db, ids, me=worker.id, engine=worker.engine_version))
+            await self._take(await executions.claim(self._db, ids, me=worker.id, engine=worker.engine_version))
 
-    def _take(self, claims: Iterable[Claim]) -> None:
+    async def _take(self, claims: Sequence[Claim]) -> None:
+        """Drive what was claimed. Those that nobody drove before have short logs, which are read together."""
+        fresh = [claim.row.execution_id for claim in claims if claim.row.epoch == 1]
+        many = self._rules.queued and len(fresh) > 1
+        read = await self._tools.journal.rows_of_many(fresh) if many else {}
         for claim in claims:
-            self._begin(str(claim.row.execution_id), claim.row.epoch, None, self._go_on(claim))
+            execution_id = str(claim.row.execution_id)
+            self._begin(execution_id, claim.row.epoch, None, self._go_on(claim, read.get(execution_id)))
 
-    async def _go_on(self, claim: Claim) -> Drive:
-        book = await self._tools.family.library.claimed(claim.row)
+    async def _go_on(self, claim: Claim, read: Sequence[EventRow] | None) -> Drive:
+        book = await self._tools.family.library.claimed(claim.row, read)
         drive = Drive(self._tools, book, Lease(claim.row.epoch, claim.row.wake_no))
         self._driving[book.id] = drive
         tries = takeovers_of(claim, book)
