@@ -115,7 +115,7 @@ async def create_workflow() -> Response:
 @describe(Operation(tag="workflows", body=dict[str, Any], yaml=True, answers={200: shapes.CheckedView}, errors=(400,)))
 async def validate_definition() -> Response:
     """Check a definition, or a whole workflow, without storing it."""
-    return _checked(await services().registry.workflows.validate((await _document()).value))
+    return _checked(await services().registry.workflows.validate((await _candidate()).value))
 
 
 # ---- one workflow ----------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ async def get_graph(identifier: str) -> Response:
 async def validate_workflow(identifier: str) -> Response:
     """Check a definition for a workflow, or the one it has, without storing anything."""
     who = caller(body.query(CommunityQuery).community_id)
-    document = await _document() if await body.raw() else None
+    document = await _candidate() if await body.raw() else None
     return _checked(await services().registry.workflows.validate_for(identifier, document, who))
 
 
@@ -288,6 +288,13 @@ async def answer_list(query: WorkflowsQuery) -> Response:
 async def _document() -> Document:
     value, text = await body.document()
     return Document(value=value, text=text)
+
+
+async def _candidate() -> Document:
+    """A definition to be checked: whatever an object holds is judged by its content, anything else is no definition."""
+    document = await _document()
+    body.validate(dict[str, Any], document.value)
+    return document
 
 
 def _written(written: Written, message: str, *, status: int = 200) -> Response:

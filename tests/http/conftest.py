@@ -18,6 +18,7 @@ from controllers.context import EXTENSION, Services
 from models.access import RoleRow
 from services.access.actor import SYSTEM
 from services.access.key_service import KeyWish
+from tests.support.doors import World
 
 
 class Headers(dict[str, str]):
@@ -107,3 +108,11 @@ async def alice(key_for) -> Headers:
 async def bob(key_for) -> Headers:
     """Another ordinary user."""
     return await key_for("bob")
+
+
+@pytest.fixture
+async def world(client: TestClientProtocol, here: Services, key_for: Callable[..., Awaitable[Headers]]) -> World:
+    """Everybody and everything a route may be asked for."""
+    made = World(client, here, key_for)
+    await made.fill()
+    return made
