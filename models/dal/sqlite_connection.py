@@ -14,7 +14,7 @@ WRITER_PRAGMAS = (
     "PRAGMA auto_vacuum=INCREMENTAL",  # before the first table, so that retention can give space back
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous={synchronous}",
-    "PRAGMA wal_autocheckpoint=2000",  # pages: about 8 MB of WAL before it is folded back
+    "PRAGMA wal_autocheckpoint=8000",  # pages: about 32 MB of WAL before it is folded back; each fold stops the writer
     "PRAGMA journal_size_limit=67108864",
 )
 PRAGMAS = (
