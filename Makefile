@@ -63,8 +63,12 @@ schemathesis: $(DEV) ## fuzz a server with its own OpenAPI document, on both dat
 	$(PYTHON) -m tests.e2e.openapi_fuzz sqlite $(ARGS)
 	$(PYTHON) -m tests.e2e.openapi_fuzz postgres $(ARGS)
 
-soak: $(DEV) ## load a server for a long time and watch its memory and its answers
+soak: $(DEV) ## load a server for a long time and watch its memory and its answers; 20,000 random workflows
+	MILLRACE_EXAMPLES=20000 $(PYTHON) -m pytest -q -o timeout=0 tests/properties
 	$(PYTHON) -m bench.soak $(ARGS)
+
+mutation: $(DEV) ## change the engine a little, many times, and see whether the tests notice (ARGS=files)
+	$(PYTHON) -m tests.mutation $(ARGS)
 
 lock: pyproject.toml ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock

@@ -1079,3 +1079,16 @@ def test_advance_decides_and_folds_in_one_go(known: bool):
 
     assert isinstance(decision.commands[0], do.Perform if known else do.Evaluate)
     assert shell.state.runs["a", 0].outcome is (Outcome.COMPLETED if known else None)
+
+
+def test_an_answer_is_on_record_and_resumes_what_it_paused():
+    ask = Node(id="a", kind=Kind.INQUIRY, action=compile_template("core.ask"), next=(Transition(do=("b",)),))
+    graph = build([ask, Node(id="b", action=compile_template("x.y"))], parts(inquiry_pauses=True))
+    shell = Shell(graph).begin()
+    paused = shell.phase
+
+    shell.answer(shell.inquiries[0], {"ok": True})
+
+    assert (paused, shell.flying) == (Phase.PAUSED, ["b"])
+    assert [event.by for event in shell.log if isinstance(event, happened.InquiryAnswered)] == ["ann"]
+    assert shell.state.runs["a", 0].output == {"response": {"ok": True}, "by": "ann", "outcome": "answered"}
