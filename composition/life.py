@@ -90,7 +90,8 @@ def add_checks(here: Services, settings: Settings) -> None:
         return Check(free >= MIN_FREE_BYTES, f"{free // 1024**2} MiB free")
 
     async def dispatcher() -> Check:
-        return Check(here.execution.is_alive, f"{here.execution.driving} executions in hand")
+        paused = ", paused by an operator" if here.execution.pause_all.is_on else ""
+        return Check(here.execution.is_alive, f"{here.execution.driving} executions in hand{paused}")
 
     here.readiness.add("database", database)
     here.readiness.add("dispatcher", dispatcher)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from quart import Blueprint, Response, abort, current_app, request, send_from_directory
 
 from controllers import envelope
@@ -50,6 +51,7 @@ class Health(BaseModel):
     database: str
     prometheus_url: str | None = None
     features: dict[str, Any]
+    paused: bool = Field(description="Whether an operator has paused all: accepted executions wait, none is driven")
 
 
 class CheckView(BaseModel):
@@ -78,6 +80,7 @@ async def health() -> Response:
         "version": rules.version,
         "database": rules.database,
         "features": services().features,
+        "paused": services().execution.pause_all.is_on,
     }
     if rules.prometheus_url:
         found["prometheus_url"] = rules.prometheus_url

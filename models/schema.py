@@ -227,6 +227,13 @@ EXECUTION: dict[str, Columns] = {
         Field("stopping", "boolean", notnull=True, default=False),
         Field("driving", "integer", notnull=True, default=0),
     ),
+    "dispatch_pause": (  # one row, `all`: whether nothing is driven now, by order of the operator
+        Field("name", "string", notnull=True),
+        Field("paused", "boolean", notnull=True),
+        Field("reason", "text"),
+        Field("changed_at", "timestamptz", notnull=True),
+        Field("changed_by", "string", notnull=True),
+    ),
     "inquiry": (
         Field("id", "uuid", notnull=True),
         Field("execution_id", "uuid", notnull=True),
@@ -373,6 +380,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "workflow_executions": ("execution_id",),
     "execution_event": ("execution_id", "seq"),
     "payload": ("execution_id", "n"),
+    "dispatch_pause": ("name",),
     "run_count": ("wpk_id", "community_id", "status"),
     "run_document": ("n",),
     "retention_consent": ("subject",),

@@ -44,6 +44,7 @@ class Permission(Enum):
     EXECUTION_START = ("execution:start", Scope.EXECUTIONS_WRITE)
     EXECUTION_CONTROL = ("execution:control", Scope.EXECUTIONS_WRITE)
     EXECUTION_TEST = ("execution:test", Scope.EXECUTIONS_WRITE)
+    EXECUTION_OPERATE = ("execution:operate", Scope.ADMIN)
     INQUIRY_VIEW = ("inquiry:view", Scope.READ)
     INQUIRY_RESPOND = ("inquiry:respond", Scope.EXECUTIONS_WRITE)
     RUN_VIEW = ("run:view", Scope.READ)
@@ -64,7 +65,9 @@ class Permission(Enum):
         self.scope = scope
 
 
-ADMIN_ONLY = frozenset({Permission.USER_ADMIN, Permission.RETENTION_ADMIN, Permission.AUDIT_VIEW})
+ADMIN_ONLY = frozenset(
+    {Permission.EXECUTION_OPERATE, Permission.USER_ADMIN, Permission.RETENTION_ADMIN, Permission.AUDIT_VIEW}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from services.execution.endings import add_ending
 from services.execution.family import Family
 from services.execution.in_flight import InFlight
 from services.execution.journal import Append, EventRow, Journal
+from services.execution.pause_all import PauseAll
 from services.execution.standing import standing_commands, waiting_for
 from services.execution.stream import Tidings
 from services.execution.timers import Timers
@@ -75,6 +76,7 @@ class Tools:
     family: Family
     worker: Worker
     tidings: Tidings
+    pause: PauseAll
     tasks: asyncio.TaskGroup
     now: Callable[[], datetime]
 

@@ -38,6 +38,7 @@ from services.execution.journal import Journal
 from services.execution.known_actions import KnownActions
 from services.execution.library import Library
 from services.execution.lifecycle import Lifecycle
+from services.execution.pause_all import PauseAll
 from services.execution.rerun import Rerun
 from services.execution.starting import ENGINE_VERSION, Starter
 from services.execution.stream import Streams, Tidings
@@ -88,17 +89,7 @@ class Execution:
         self.http = HttpRunner(partial(_opened, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         self.secrets = Secrets(needs.secrets_dir)
         self.known_actions = KnownActions(needs.db, needs.catalogue)
-        patience = Patience(needs.db, needs.now)
-        builtins = {
-            **BUILTINS,
-            "http": self.http.perform,
-            "sleep": patience.sleep,
-            "wait": patience.sleep,
-            "wait_for_run": patience.wait_for_run,
-            **needs.builtins,
-        }
-        declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
-        self.runners = Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
+        self.runners = self._runners()
         self.journal = Journal(needs.db)
         self.library = Library(needs.db, self.journal, needs.versions)
         self.starter = Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits)
@@ -114,6 +105,7 @@ class Execution:
             now=needs.now,
         )
         self.family.controls = self.controls
+        self.pause_all = PauseAll(needs.db, audit=needs.audit, now=needs.now)
         self.worker = Worker(needs.db, version=needs.version, engine_version=ENGINE_VERSION)
         self._dispatcher: Dispatcher | None = None
         self._lifecycle: Lifecycle | None = None
@@ -132,12 +124,27 @@ class Execution:
         self._serving: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
 
+    def _runners(self) -> Runners:
+        """What performs actions: built-in ones by name, and a runner for each other kind."""
+        needs, patience = self.needs, Patience(self.needs.db, self.needs.now)
+        builtins = {
+            **BUILTINS,
+            "http": self.http.perform,
+            "sleep": patience.sleep,
+            "wait": patience.sleep,
+            "wait_for_run": patience.wait_for_run,
+            **needs.builtins,
+        }
+        declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
+        return Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
+
     async def start(self) -> None:
         """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
         if self._lock is not None:
             self._lock.take()
         if self.needs.rules.drives:
             await self.worker.arrive()
+        await self.pause_all.refresh()
         ready = asyncio.get_running_loop().create_future()
         self._serving = asyncio.get_running_loop().create_task(self._serve(ready))  # owned here, awaited in stop()
         await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
@@ -185,6 +192,7 @@ class Execution:
             family=self.family,
             worker=self.worker,
             tidings=self.tidings,
+            pause=self.pause_all,
             tasks=tasks,
             now=needs.now,
         )

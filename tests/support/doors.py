@@ -126,6 +126,9 @@ DOORS = {
     "GET /api/v1/inquiries": Door(KEY),
     "GET /api/v1/inquiries/<uuid:inquiry_id>": Door(VIEW),
     "POST /api/v1/inquiries/<uuid:inquiry_id>/respond": Door(RESPOND, {"response": {}}, also=frozenset({409})),
+    "GET /api/v1/operator": Door(ADMIN),
+    "POST /api/v1/operator/pause": Door(ADMIN, {"reason": "maintenance"}),
+    "POST /api/v1/operator/resume": Door(ADMIN),
     # runs
     "POST /langgraph/hooks/log_run": Door(EXECUTE, RUN),
     "POST /api/v1/runs": Door(EXECUTE, RUN),

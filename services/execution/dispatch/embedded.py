@@ -67,6 +67,8 @@ class Dispatcher:
         self._offers: dict[str, asyncio.Future[None]] = {}
         self._strays: set[str] = set()
         self._look_around = False
+        self._held = tools.pause.is_on  # nothing is to be driven, by order of the operator
+        tools.pause.on_change = self._obey
 
     @property
     def driving(self) -> int:
@@ -77,7 +79,7 @@ class Dispatcher:
 
     def holder(self) -> Holder:
         """Who shall drive a new execution: this process while it has room."""
-        room = self._open and len(self._driving) < self._rules.slots
+        room = self._open and not self._held and len(self._driving) < self._rules.slots
         return Holder(self._tools.worker.text, 1) if room else Holder()
 
     def adopt(self, started: Started) -> None:
@@ -93,7 +95,7 @@ class Dispatcher:
         drive = self._driving.get(execution_id)
         if drive is not None:
             drive.wake()
-        elif driver is None and self._open and not self._rules.queued:
+        elif driver is None and self._open and not self._held and not self._rules.queued:
             self._ready[execution_id] = None
             self._look.set()
 
@@ -113,12 +115,14 @@ class Dispatcher:
         self._look.set()
 
     async def offer(self, execution_id: str) -> None:
-        """Claim an execution as soon as there is a slot; returns once that was tried.
+        """Claim an execution as soon as there is a slot; returns once that was tried, or while all is paused.
 
         Raises Closed when this process takes nothing more, Unavailable when the database cannot be reached.
         """
         if not self._open:
             raise Closed
+        if self._held:  # the sweep finds it when all is resumed
+            return
         if execution_id in self._driving:
             self.woken(execution_id, None)
             return
@@ -216,10 +220,24 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
+    def _obey(self) -> None:
+        """Do what the operator wants now: while all is paused nothing is claimed; the sweep finds it afterwards."""
+        if self._held is self._tools.pause.is_on:
+            return
+        self._held = self._tools.pause.is_on
+        log.warning("dispatch.%s", "paused" if self._held else "resumed")
+        if self._held:
+            self._ready.clear()
+            self._more = False
+            self._answer(list(self._offers))
+        self._look.set()
+
     async def _sweep(self) -> None:
+        await self._tools.pause.refresh()
+        self._obey()
         free = self._rules.slots - len(self._driving)
         worker = self._tools.worker
-        if self._open and free > 0:
+        if self._open and not self._held and free > 0:
             found = await executions.due(self._db, engine=worker.engine_version, count=free)
             found += await executions.orphans(self._db, me=worker.id, engine=worker.engine_version, count=free)
             self._more = len(found) >= free
@@ -261,7 +279,7 @@ class Dispatcher:
             await executions.let_go(self._db, [UUID(id_) for id_ in strays], me=self._tools.worker.id)
 
     async def _claim_ready(self) -> None:
-        while self._open and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
+        while self._open and not self._held and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
             taken = list(self._ready)[: min(free, CLAIM_AT_ONCE)]
             for execution_id in taken:
                 del self._ready[execution_id]
