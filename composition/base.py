@@ -26,7 +26,7 @@ def open_database(settings: Settings, readiness: Readiness, metrics: Metrics) ->
         os.kill(os.getpid(), signal.SIGTERM)
 
     url = settings.postgres_dsn or sqlite_url(settings.data_dir / "millrace.db")
-    options = Options(pool_size=settings.database_connections)
+    options = Options(pool_size=settings.database_connections, on_commit=metrics.observe_commit)
     db: AsyncDAL = declare(TimedDAL(url, options, observe=metrics.observe_database, on_fatal=end))
     metrics.watch_connections(lambda: db.connections_in_use)
     return db

@@ -14,11 +14,10 @@ from services.actions.catalogue import Catalogue
 from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.expression_worker import ExpressionWorker
 from services.engine.graph import Limits
-from services.engine.statuses import PUBLIC
-from services.execution.book import Book
 from services.execution.dispatch.embedded import Rules
 from services.execution.service import Execution
 from services.execution.service import Needs as ExecutionNeeds
+from services.execution.telemetry import Telemetry
 from services.idempotency import Idempotency
 from services.metrics import Metrics
 from services.registry.registry import Needs, Registry
@@ -57,14 +56,7 @@ class Around:
 def build_execution(settings: Settings, known: Registry, around: Around) -> Execution:
     """The engine's shell: journal, dispatcher, actions."""
 
-    def ended(book: Book) -> None:
-        status, state = PUBLIC[book.state.phase].value, book.state
-        around.metrics.executions.labels(status).inc()
-        if state.ended_at is not None:
-            seconds = (state.ended_at - book.facts.start_time).total_seconds()
-            around.metrics.execution_seconds.labels(status).observe(seconds)
-
-    return Execution(
+    execution = Execution(
         ExecutionNeeds(
             db=around.db,
             versions=known.versions,
@@ -80,9 +72,11 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,
-            on_end=ended,
+            telemetry=Telemetry(around.metrics),
         )
     )
+    around.metrics.watch_driving(lambda: execution.driving)
+    return execution
 
 
 def _limits(settings: Settings) -> Limits:

@@ -35,6 +35,8 @@ _PUBLIC_READ = "__millrace_public_read__"
 def requires(permission: Permission, *, public_read: bool = False) -> Callable[[V], V]:
     """Guard a route; `public_read` also admits the actor `anonymous` where `PUBLIC_READS` opens it."""
 
+    label = permission.label
+
     def decorate(view: V) -> V:
         @wraps(view)
         async def guarded(**arguments: Any) -> Any:
@@ -43,6 +45,7 @@ def requires(permission: Permission, *, public_read: bool = False) -> Callable[[
             ACTOR.set(caller)
             _count(here, caller)
             await _check(here, caller, permission)
+            here.metrics.passed(label)
             return await view(**arguments)
 
         setattr(guarded, _MARK, permission)

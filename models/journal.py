@@ -26,6 +26,7 @@ class Unit:
     event: Row
     also: list[tuple[Bulk, Row]] = field(default_factory=list)
     guards: list[tuple[Bulk, Row]] = field(default_factory=list)
+    endings: tuple[Any, ...] = ()  # what ends with it: told to whoever counts, once it is written
 
     def add(self, bulk: Bulk, *row: Any) -> None:
         """Write this row, too."""
@@ -35,6 +36,7 @@ class Unit:
         """Write another execution's unit in the same transaction, unless that execution exists already."""
         self.also.append((APPEND, other.event))
         self.also += other.also
+        self.endings += other.endings
 
 
 @dataclass(frozen=True, slots=True)

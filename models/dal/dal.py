@@ -258,8 +258,9 @@ class AsyncDAL:
 
     @property
     def connections_in_use(self) -> int:
-        """How many connections of the PostgreSQL pool are in use now; 0 on SQLite."""
-        return self._backend.pool.checked_out if isinstance(self._backend, Postgres) else 0
+        """How many connections are in use now: those of the PostgreSQL pool, or SQLite's threads."""
+        backend = self._backend
+        return backend.pool.checked_out if isinstance(backend, Postgres) else backend.busy
 
     @property
     def compiler(self) -> Compiler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,4 +23,5 @@ class Options:
     group_limit: int = 256  # members of one commit at most; 1 commits each alone
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     shapes: int = 2000  # compiled statements kept
+    on_commit: Callable[[float], None] | None = None  # told how long a grouped commit took, in seconds; from any thread
     debug: bool = False  # warn about statements that were built and never awaited

@@ -8,6 +8,7 @@ was committed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -103,16 +104,20 @@ class PostgresLane(Generic[M, R]):
         raise AssertionError("unreachable")
 
     async def _transaction(self, members: Sequence[Any]) -> Sequence[Any]:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._options.statement_timeout_s + GRACE_S):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._dsn, self._options)
                 async with self._connection.transaction():
-                    return await self._outcomes(self._connection, members)
+                    outcomes = await self._outcomes(self._connection, members)
         except BaseException as error:
             if isinstance(error, TimeoutError | asyncio.CancelledError | OSError):
                 await self._drop()
             raise
+        if self._options.on_commit is not None:
+            self._options.on_commit(time.monotonic() - began)
+        return outcomes
 
     async def _outcomes(self, connection: Connection, members: Sequence[Any]) -> Sequence[Any]:
         outcomes = await self._function(connection, members)

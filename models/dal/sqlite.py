@@ -50,6 +50,7 @@ class Sqlite:
             with contextlib.suppress(OSError):  # SQLite says it better
                 self._url.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = Writer(self._loop, self._opener(writer=True), self._options.group_limit, self._on_fatal)
+            self._writer.on_commit = self._options.on_commit
             await self._start(self._writer)
         for number in range(max(1, self._options.readers)):
             reader = Lane(f"reader-{number}", self._loop, self._opener(writer=False), READ_LIMIT)
@@ -87,6 +88,12 @@ class Sqlite:
                     lane.inbox.put(Stop())
             if lanes:
                 await asyncio.to_thread(_join, lanes, self._patience_s())
+
+    @property
+    def busy(self) -> int:
+        """How many threads are at work, or held by a transaction."""
+        lanes = [*self._readers, *([self._writer] if self._writer is not None else [])]
+        return sum(bool(lane.taken) for lane in lanes)
 
     # ------------------------------------------------------------ statements
 

@@ -112,6 +112,7 @@ class Writer(Lane):
         self._loop = loop
         self._on_fatal = on_fatal
         self._failures = 0  # I/O errors in a row
+        self.on_commit: Callable[[float], None] | None = None
 
     def die(self, error: BaseException) -> None:
         """Tell whoever decides about the process, then fail everybody."""
@@ -182,6 +183,8 @@ class Writer(Lane):
                 raise
             raise Lost from error
         self._failures = 0
+        if self.on_commit is not None and self.busy_since is not None:
+            self.on_commit(time.monotonic() - self.busy_since)
         return outcomes
 
     def _perform_all(self, items: list[Any]) -> list[Outcome]:

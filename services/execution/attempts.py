@@ -19,6 +19,7 @@ from services.engine.inputs import AttemptEnded
 from services.engine.statuses import Outcome as End
 from services.execution.book import Book
 from services.execution.storable import Unstorable, to_journal
+from services.execution.telemetry import Telemetry
 
 Key = tuple[str, int, int | None]
 MOST_LINES = 1_000
@@ -38,10 +39,11 @@ class Attempt:
 class Attempts:
     """Begins and ends attempts for every drive of this process."""
 
-    def __init__(self, runners: Runners, secrets: Secrets, now: Callable[[], datetime]) -> None:
+    def __init__(self, runners: Runners, secrets: Secrets, now: Callable[[], datetime], telemetry: Telemetry) -> None:
         self._runners = runners
         self._secrets = secrets
         self._now = now
+        self._telemetry = telemetry
 
     def ends_at_once(self, command: Perform) -> bool:
         """Whether the action has no effect and needs no waiting, so that its result may ride with the next append."""
@@ -90,7 +92,9 @@ class Attempts:
         except Unstorable as problem:
             kind = ErrorType.LIMIT if problem.too_large else ErrorType.VALIDATION
             output, failure = None, Failure(type=kind, message=str(problem), node=command.node, attempt=command.attempt)
-        return _ended(self._now(), _key(command), command.attempt, _End(output, failure))
+        ended = _ended(self._now(), _key(command), command.attempt, _End(output, failure))
+        self._telemetry.attempt_ended(ended)
+        return ended
 
     def lines(self, attempt: Attempt) -> Logged:
         """What the action wrote into its log, at most a thousand lines."""
@@ -111,7 +115,9 @@ class Attempts:
     def cancelled(self, key: Key, attempt: int) -> AttemptEnded:
         """The end of an attempt that was interrupted on request."""
         failure = Failure(type=ErrorType.CANCELLED, message="interrupted on request", node=key[0], attempt=attempt)
-        return _ended(self._now(), key, attempt, _End(None, failure))
+        ended = _ended(self._now(), key, attempt, _End(None, failure))
+        self._telemetry.attempt_ended(ended)
+        return ended
 
     def _failure(self, command: Perform, outcome: Outcome, limit: int) -> Failure:
         assert outcome.error is not None

@@ -227,7 +227,7 @@ class Drive:
                 continue
             if written.committed or not await self._is_mine(unit):
                 return written
-            return Written(True)
+            return self._tools.journal.was_written(unit)
 
     async def _is_mine(self, unit: Unit) -> bool:
         seq = unit.event[1]

@@ -21,6 +21,7 @@ MAX_MESSAGE = 8_000
 def add_ending(unit: Unit, facts: Facts, state: State) -> None:
     """Add everything that an ended execution leaves behind."""
     assert state.ended_at is not None
+    unit.endings += ((facts, state),)
     at, status, failure = state.ended_at, PUBLIC[state.phase].value, state.failure
     seconds = max(0.0, (at - facts.start_time).total_seconds())
     message = failure.message[:MAX_MESSAGE] if failure else None

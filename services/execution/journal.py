@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from models.journal import Unit, Written, write_postgres, write_sqlite
 from models.journal_statements import PAYLOAD
 from services.engine.events import FORMAT, Event
 from services.engine.replay import decode, encode
+from services.execution.telemetry import Telemetry
 
 INLINE_BYTES = 64 * 1024
 """A row larger than this keeps its text in `payload`."""
@@ -45,9 +46,11 @@ class EventRow:
 class Journal:
     """Writes and reads event rows."""
 
-    def __init__(self, db: Any) -> None:
+    def __init__(self, db: Any, telemetry: Telemetry) -> None:
         self._db = db
-        self._lane = db.grouped(sqlite=write_sqlite, postgres=write_postgres)
+        self._telemetry = telemetry
+        counted = telemetry.metrics.journal_batch.observe
+        self._lane = db.grouped(sqlite=_counted(write_sqlite, counted), postgres=_counted(write_postgres, counted))
 
     def unit(self, place: Append, events: Sequence[Event]) -> Unit:
         """What one append writes, to be added to before it is written."""
@@ -62,7 +65,15 @@ class Journal:
     async def write(self, unit: Unit) -> Written:
         """Write a unit together with whatever else waits; returns when it is durable."""
         written: Written = await self._lane.submit(unit)
+        if unit.endings and written.committed:
+            self._telemetry.ended(unit)
         return written
+
+    def was_written(self, unit: Unit) -> Written:
+        """What is known of a unit whose answer was lost and whose row is there."""
+        if unit.endings:
+            self._telemetry.ended(unit)
+        return Written(True)
 
     async def rows(self, execution_id: str, *, after: int = -1) -> list[EventRow]:
         """The rows behind `after`, oldest first."""
@@ -92,6 +103,16 @@ class Journal:
             stored = EventRow(row["seq"], row["driver"], row["epoch"], row["at"], events)
             found.setdefault(execution_id, []).append(stored)
         return {execution_id: rows for execution_id, rows in found.items() if execution_id not in left_out}
+
+
+def _counted(write: Callable[..., Any], count: Callable[[int], None]) -> Callable[..., Any]:
+    """The writer of a round, with its members counted."""
+
+    def write_round(round_: Any, units: Sequence[Unit]) -> Any:
+        count(len(units))
+        return write(round_, units)
+
+    return write_round
 
 
 def decoded(text: str, version: int) -> tuple[Event, ...]:

@@ -23,7 +23,6 @@ from services.actions.secrets import Secrets
 from services.engine.graph import Limits
 from services.errors import Unavailable
 from services.execution.attempts import Attempts
-from services.execution.book import Book
 from services.execution.controls import Controls
 from services.execution.deciding import Decider
 from services.execution.dispatch.embedded import Dispatcher, Rules
@@ -42,6 +41,7 @@ from services.execution.pause_all import PauseAll
 from services.execution.rerun import Rerun
 from services.execution.starting import ENGINE_VERSION, Starter
 from services.execution.stream import Streams, Tidings
+from services.execution.telemetry import Telemetry
 from services.execution.waiting import Waiters
 from services.execution.worker import FileLock, Worker
 from services.idempotency import Idempotency
@@ -70,7 +70,7 @@ class Needs:
     secrets_dir: Path | None = None
     builtins: Mapping[str, Perform] = field(default_factory=dict)
     runners: Mapping[Runner, RunnerOf] = field(default_factory=dict)
-    on_end: Callable[[Book], None] = lambda _book: None
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 def _opened(allow_hosts: tuple[str, ...]) -> Any:
@@ -90,7 +90,7 @@ class Execution:
         self.secrets = Secrets(needs.secrets_dir)
         self.known_actions = KnownActions(needs.db, needs.catalogue)
         self.runners = self._runners()
-        self.journal = Journal(needs.db)
+        self.journal = Journal(needs.db, needs.telemetry)
         self.library = Library(needs.db, self.journal, needs.versions)
         self.starter = Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits)
         self.family = Family(library=self.library, starter=self.starter, permissions=needs.permissions, now=needs.now)
@@ -188,7 +188,7 @@ class Execution:
         tools = Tools(
             journal=self.journal,
             decider=self.decider,
-            attempts=Attempts(self.runners, self.secrets, needs.now),
+            attempts=Attempts(self.runners, self.secrets, needs.now, needs.telemetry),
             family=self.family,
             worker=self.worker,
             tidings=self.tidings,
@@ -197,7 +197,7 @@ class Execution:
             now=needs.now,
         )
         rules = replace(needs.rules, queued=self._queued)
-        dispatcher = Dispatcher(tools, self.waiters, rules, needs.on_end)
+        dispatcher = Dispatcher(tools, self.waiters, rules, needs.telemetry)
         self.family.herald = self._dispatcher = dispatcher
         self._lifecycle = Lifecycle(
             library=self.library,

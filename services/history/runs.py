@@ -71,7 +71,7 @@ class RunLog:
         logged = await self._lane.submit(reports)
         if self._metrics is not None:
             for report in reports:
-                self._metrics.runs.labels(report.source, report.run.canonical).inc()
+                self._metrics.run_logged(report.source, report.run.canonical)
         return logged
 
 

@@ -14,10 +14,17 @@ import pytest
 
 from tests.crash.callee import Callee
 from tests.crash.fleet import HEADERS, Fleet, fleet
+from tests.support.exposition import declared, moved
 
 pytestmark = pytest.mark.timeout(240)
 
 ECHO = {"tasks": [{"name": "a", "action": "core.echo", "input": {"message": "{{ parameters.n }}"}}], "output": {"n": 7}}
+NAP = {
+    "tasks": [
+        {"name": "a", "action": "core.echo", "input": {"message": "x"}, "on_success": "b"},
+        {"name": "b", "action": "core.sleep", "input": {"seconds": 1.9}},
+    ]
+}
 
 
 def call(url: str, **data: Any) -> dict[str, Any]:
@@ -120,6 +127,36 @@ async def test_a_worker_answers_for_its_health_and_metrics(system: System) -> No
 
     assert (health.status_code, ready.status_code, other.status_code) == (200, 200, 404)
     assert 'millrace_workflow_executions_total{status="completed"} 1.0' in metrics.text
+
+
+BY_SERVERS = {
+    f"millrace_{name}"
+    for name in ("access_verdicts", "insight_signals", "outbox_backlog", "outbox_failures", "background_restarts")
+}
+MOMENTARY = {"millrace_database_connections_in_use"}  # tests/http/test_metrics.py holds one to see it
+
+
+async def test_a_worker_moves_every_metric_of_what_it_does(system: System) -> None:
+    worker = system.fleet.workers[0].wait_until_up()
+    await system.register("nap", NAP)
+    await system.execute("nap")
+
+    async with httpx.AsyncClient(base_url=worker.url) as client:
+
+        async def seen() -> set[str]:
+            return moved((await client.get("/metrics")).text)
+
+        async def is_driving() -> bool:
+            return "millrace_active_workflows" in await seen()
+
+        async def has_ended() -> bool:
+            return "millrace_workflow_executions" in await seen()
+
+        await until(is_driving)
+        await until(has_ended)
+        missing = declared() - BY_SERVERS - MOMENTARY - await seen()
+
+    assert missing == {"millrace_active_workflows"}, "it is idle again"
 
 
 async def test_what_was_accepted_without_a_worker_is_driven_when_one_comes(system: System) -> None:

@@ -37,7 +37,7 @@ async def test_metrics_time_the_database(client, alice):
     text = await (await client.get("/metrics")).get_data(as_text=True)
 
     assert 'millrace_database_query_seconds_count{lane="read"}' in text
-    assert "millrace_database_connections_in_use 0.0" in text
+    assert "millrace_database_connections_in_use" in text
 
 
 @pytest.mark.parametrize("environ", [{"OPENAI_KEY": "k", "PROM_URL": "http://127.0.0.1:1"}])

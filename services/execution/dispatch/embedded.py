@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,11 +16,11 @@ from uuid import UUID
 from models import executions
 from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim
-from services.execution.book import Book
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.journal import EventRow
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
+from services.execution.telemetry import Telemetry
 from services.execution.waiting import Waiters
 
 log = logging.getLogger("millrace.dispatch")
@@ -42,9 +42,6 @@ class Rules:
     queued: bool = False
 
 
-OnEnd = Callable[[Book], None]
-
-
 class Closed(Exception):
     """This process takes nothing more."""
 
@@ -52,11 +49,11 @@ class Closed(Exception):
 class Dispatcher:
     """The executions that this process drives."""
 
-    def __init__(self, tools: Tools, waiters: Waiters, rules: Rules, on_end: OnEnd) -> None:
+    def __init__(self, tools: Tools, waiters: Waiters, rules: Rules, telemetry: Telemetry) -> None:
         self._tools = tools
         self._waiters = waiters
         self._rules = rules
-        self._on_end = on_end
+        self._telemetry = telemetry
         self._driving: dict[str, Drive | None] = {}  # None while its log is being read
         self._ready: dict[str, None] = {}
         self._look = asyncio.Event()
@@ -87,6 +84,7 @@ class Dispatcher:
         if started.unit.event[2] is None:
             self.woken(started.book.id, None)
             return
+        self._telemetry.waited(started.book.facts.start_time, self._tools.now())
         drive = Drive(self._tools, started.book, Lease(1, 0))
         self._begin(started.book.id, 1, drive, self._run(drive, started))
 
@@ -180,7 +178,6 @@ class Dispatcher:
 
     def _done(self, drive: Drive) -> None:
         if drive.ended:
-            self._on_end(drive.book)
             self._waiters.ended(drive.book.id, drive.book)
         else:
             self._tools.family.library.shelf.put(drive.book)
@@ -299,6 +296,9 @@ class Dispatcher:
     async def _take(self, claims: Sequence[Claim]) -> None:
         """Drive what was claimed. Those that nobody drove before have short logs, which are read together."""
         fresh = [claim.row.execution_id for claim in claims if claim.row.epoch == 1]
+        for claim in claims:
+            if claim.row.epoch == 1:
+                self._telemetry.waited(claim.row.start_time, self._tools.now())
         many = self._rules.queued and len(fresh) > 1
         read = await self._tools.journal.rows_of_many(fresh) if many else {}
         for claim in claims:
