@@ -71,7 +71,11 @@ class Bulk:
     @cached_property
     def postgres(self) -> str:
         """The text for PostgreSQL: `$1` … are arrays, one per column."""
-        arrays = ", ".join(f"${n}::{PG_TYPE.get(kind, kind)}[]" for n, (_, kind) in enumerate(self.fields, 1))
+        return self.postgres_from(1)
+
+    def postgres_from(self, first: int) -> str:
+        """The same as a part of a longer statement, in which `first` is the number of its first array."""
+        arrays = ", ".join(f"${n}::{PG_TYPE.get(kind, kind)}[]" for n, (_, kind) in enumerate(self.fields, first))
         names = ", ".join(f"{name}::jsonb" if kind == "json" else name for name, kind in self.fields)
         return self._text(f"SELECT {names} FROM unnest({arrays}) AS u({self.names})")
 

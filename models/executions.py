@@ -57,7 +57,7 @@ EVENTS = (
 )
 EVENTS_OF_MANY = """
 SELECT execution_id, seq, driver, epoch, v, events, at FROM execution_event
-WHERE execution_id = ANY(:ids) ORDER BY execution_id, seq
+WHERE execution_id = ANY(:ids) AND seq > :after ORDER BY execution_id, seq
 """
 PAYLOADS = "SELECT n, body FROM payload WHERE execution_id = :id AND n >= :first ORDER BY n"
 CHILDREN = f"SELECT {COLUMNS} FROM workflow_executions WHERE parent_execution_id = :id"
@@ -76,9 +76,9 @@ async def events_after(db: Any, execution_id: UUID, after: int, *, count: int = 
     return rows
 
 
-async def events_of_many(db: Any, ids: Sequence[UUID]) -> list[Any]:
-    """The event rows of these executions, by execution and oldest first (PostgreSQL)."""
-    rows: list[Any] = await db.sql(EVENTS_OF_MANY, into=db.execution_event, ids=list(ids))
+async def events_of_many(db: Any, ids: Sequence[UUID], after: int) -> list[Any]:
+    """The event rows of these executions with a greater `seq`, by execution and oldest first (PostgreSQL)."""
+    rows: list[Any] = await db.sql(EVENTS_OF_MANY, into=db.execution_event, ids=list(ids), after=after)
     return rows
 
 

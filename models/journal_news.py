@@ -55,10 +55,22 @@ class News:
                     self._told[row[0]] = None
                     self._ready.pop(row[0], None)
 
+    @property
+    def jobs(self) -> list[Row]:
+        """The rows of ENQUEUE."""
+        return [(execution_id,) for execution_id in self._ready]
+
+    @property
+    def text(self) -> str | None:
+        """What others are told; None when there is nothing to tell."""
+        if not self._told:
+            return None
+        text = " ".join(self._told)
+        return text if len(text) <= MOST_BYTES else ""
+
     def statements(self) -> Iterator[tuple[str, list[Any]]]:
         """What has to be run for it."""
-        if self._ready:
-            yield ENQUEUE.postgres, ENQUEUE.arrays([(execution_id,) for execution_id in self._ready])
-        if self._told:
-            text = " ".join(self._told)
-            yield NOTIFY, [text if len(text) <= MOST_BYTES else ""]
+        if jobs := self.jobs:
+            yield ENQUEUE.postgres, ENQUEUE.arrays(jobs)
+        if (text := self.text) is not None:
+            yield NOTIFY, [text]

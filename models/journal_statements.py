@@ -17,6 +17,13 @@ APPEND_FENCED = Bulk(
     name="append_fenced", columns=APPEND.columns, sql=APPEND.sql, returning="execution_event.execution_id, seq"
 )
 
+APPEND_PLAIN = Bulk(
+    name="append_plain",
+    columns=APPEND.columns,
+    sql=APPEND.sql.removesuffix(" ON CONFLICT (execution_id, seq) DO NOTHING"),
+)
+"""Fails, and everything with it, when a place is taken."""
+
 START = Bulk(
     name="start",
     columns="id uuid, workflow_id uuid, workflow_ref text, workflow_version text, package_id text, version_id uuid,"

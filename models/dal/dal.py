@@ -16,6 +16,7 @@ from models.dal.call import Call, Op, Row, Statement, WatchedCall
 from models.dal.compiler import Changing, Compiler, Selecting
 from models.dal.options import Options
 from models.dal.postgres import Postgres
+from models.dal.postgres_group import How, Single
 from models.dal.shape import Const, Param
 from models.dal.sqlite import Sqlite
 from models.dal.tables import AsyncTable, Schema, Selection, checked
@@ -228,16 +229,23 @@ class AsyncDAL:
         leave(entered)
         await self._backend.end(handle, commit=True)
 
-    def grouped(self, *, sqlite: Callable[..., Any], postgres: Callable[..., Any], limit: int = 256) -> Lane[Any, Any]:
+    def grouped(
+        self,
+        *,
+        sqlite: Callable[..., Any],
+        postgres: Callable[..., Any],
+        single: Single | None = None,
+        limit: int = 256,
+    ) -> Lane[Any, Any]:
         """A lane that writes everything waiting in one transaction: `await lane.submit(member)`.
 
         `sqlite(round, members)` runs on the writer thread and shares its transaction; `await postgres(connection,
         members)` has a connection and a transaction of its own. Both return one outcome per member, in order; an
         exception among them is raised for that member only. When the function raises, the round is undone and
-        repeated with each member alone.
+        repeated with each member alone. On PostgreSQL `single` writes what fits by one statement instead.
         """
         if isinstance(self._backend, Postgres):
-            return self._backend.grouped(postgres, limit)
+            return self._backend.grouped(How(postgres, limit, single))
         return self._backend.grouped(sqlite, limit)
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ from models.dal.migrate import read_migrations
 from models.dal.migrate_postgres import apply
 from models.dal.options import Options
 from models.dal.postgres_errors import DRIVER_ERRORS, is_worth_repeating, translate, translated
-from models.dal.postgres_group import GroupFunction, PostgresLane
+from models.dal.postgres_group import How, PostgresLane
 from models.dal.postgres_pool import GRACE_S, Connection, Pool, connect
 from models.dal.url import PostgresUrl
 
@@ -140,9 +140,9 @@ class Postgres:
             self.pool.release_after_failure(connection, error)
             raise
 
-    def grouped(self, function: GroupFunction, limit: int) -> PostgresLane[Any, Any]:
-        """A lane whose members are written together by this function, on a connection of its own."""
-        lane: PostgresLane[Any, Any] = PostgresLane(self._dsn, self._options, function, limit)
+    def grouped(self, how: How) -> PostgresLane[Any, Any]:
+        """A lane whose members are written together, on a connection of its own."""
+        lane: PostgresLane[Any, Any] = PostgresLane(self._dsn, self._options, how)
         self._lanes.append(lane)
         return lane
 

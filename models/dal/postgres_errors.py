@@ -33,6 +33,11 @@ def is_worth_repeating(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in _AGAIN
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server, or the driver before it, refused what a statement says: nothing of it was done."""
+    return isinstance(translate(error), Duplicate | Violation | StatementFailed)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise our errors in place of asyncpg's."""

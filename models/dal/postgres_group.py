@@ -11,28 +11,57 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from models.dal.errors import Unavailable
 from models.dal.options import Options
-from models.dal.postgres_errors import is_worth_repeating, translate
+from models.dal.postgres_errors import DRIVER_ERRORS, is_refusal, is_worth_repeating, translate
 from models.dal.postgres_pool import GRACE_S, Connection, connect
 
 M = TypeVar("M")
 R = TypeVar("R")
 GroupFunction = Callable[[Connection, Sequence[Any]], Awaitable[Sequence[Any]]]
 ATTEMPTS = 3
+
+
+class Single(Protocol):
+    """How a round is written as one statement, which is its own transaction, by members that fit into it."""
+
+    def fits(self, member: Any) -> bool:
+        """Whether this member can be written so."""
+        ...
+
+    def statement(self, members: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        """The text and its values. When the server refuses it, the round is written the other way."""
+        ...
+
+    def outcomes(self, members: Sequence[Any], rows: Sequence[Any]) -> Sequence[Any]:
+        """One outcome for each member."""
+        ...
+
+
 Waiting = tuple["asyncio.Future[Any]", Any]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How the members of a lane are written: `limit` at a time, by a function, and where they fit by one statement."""
+
+    function: GroupFunction
+    limit: int
+    single: Single | None = None
 
 
 class PostgresLane(Generic[M, R]):
     """Collects members for the next round."""
 
-    def __init__(self, dsn: str, options: Options, function: GroupFunction, limit: int) -> None:
+    def __init__(self, dsn: str, options: Options, how: How) -> None:
         self._dsn = dsn
         self._options = options
-        self._function = function
-        self._limit = limit
+        self._function = how.function
+        self._single = how.single
+        self._limit = how.limit
         self._waiting: deque[Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
@@ -62,7 +91,8 @@ class PostgresLane(Generic[M, R]):
         try:
             while self._waiting:
                 taken = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
-                await self._round([waiting for waiting in taken if not waiting[0].done()])
+                for members in self._parted([waiting for waiting in taken if not waiting[0].done()]):
+                    await self._round(members)
         except BaseException as error:  # the lane ends: nobody may be left waiting
             for future, _ in [*taken, *self._waiting]:
                 _fail(future, Unavailable(f"the grouped writer ended: {error!r}"))
@@ -70,6 +100,16 @@ class PostgresLane(Generic[M, R]):
             raise
         finally:
             self._task = None
+
+    def _parted(self, members: list[Waiting]) -> list[list[Waiting]]:
+        """Those that one statement can write, and the others."""
+        if self._single is None:
+            return [members]
+        fitting: list[Waiting] = []
+        others: list[Waiting] = []
+        for waiting in members:
+            (fitting if self._single.fits(waiting[1]) else others).append(waiting)
+        return [fitting, others]
 
     async def _round(self, members: Sequence[Waiting]) -> None:
         if not members:
@@ -109,8 +149,10 @@ class PostgresLane(Generic[M, R]):
             async with asyncio.timeout(self._options.statement_timeout_s + GRACE_S):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._dsn, self._options)
-                async with self._connection.transaction():
-                    outcomes = await self._outcomes(self._connection, members)
+                outcomes = await self._at_once(self._connection, members)
+                if outcomes is None:
+                    async with self._connection.transaction():
+                        outcomes = await self._outcomes(self._connection, members)
         except BaseException as error:
             if isinstance(error, TimeoutError | asyncio.CancelledError | OSError):
                 await self._drop()
@@ -118,6 +160,20 @@ class PostgresLane(Generic[M, R]):
         if self._options.on_commit is not None:
             self._options.on_commit(time.monotonic() - began)
         return outcomes
+
+    async def _at_once(self, connection: Connection, members: Sequence[Any]) -> Sequence[Any] | None:
+        """The outcomes of a round that was written as one statement; None when it cannot be, or was refused."""
+        single = self._single
+        if single is None or not single.fits(members[0]):  # they were parted: all fit, or none
+            return None
+        text, values = single.statement(members)
+        try:
+            rows = await connection.fetch(text, *values)
+        except DRIVER_ERRORS as error:
+            if not is_refusal(error):
+                raise
+            return None
+        return single.outcomes(members, rows)
 
     async def _outcomes(self, connection: Connection, members: Sequence[Any]) -> Sequence[Any]:
         outcomes = await self._function(connection, members)

@@ -12,6 +12,7 @@ import orjson
 
 from models import executions
 from models.journal import Unit, Written, write_postgres, write_sqlite
+from models.journal_at_once import AtOnce
 from models.journal_statements import PAYLOAD
 from services.engine.events import FORMAT, Event
 from services.engine.replay import decode, encode
@@ -50,7 +51,9 @@ class Journal:
         self._db = db
         self._telemetry = telemetry
         counted = telemetry.metrics.journal_batch.observe
-        self._lane = db.grouped(sqlite=_counted(write_sqlite, counted), postgres=_counted(write_postgres, counted))
+        self._lane = db.grouped(
+            sqlite=_counted(write_sqlite, counted), postgres=_counted(write_postgres, counted), single=AtOnce(counted)
+        )
 
     def unit(self, place: Append, events: Sequence[Event]) -> Unit:
         """What one append writes, to be added to before it is written."""
@@ -87,11 +90,11 @@ class Journal:
             for row in found
         ]
 
-    async def rows_of_many(self, ids: Sequence[UUID]) -> dict[str, list[EventRow]]:
-        """The whole logs of these executions; one that has large values, or cannot be read, is left out (PostgreSQL)."""
+    async def rows_of_many(self, ids: Sequence[UUID], *, after: int = -1) -> dict[str, list[EventRow]]:
+        """The rows of these executions behind `after`; one with large values, or unreadable, is left out (PostgreSQL)."""
         found: dict[str, list[EventRow]] = {}
         left_out: set[str] = set()
-        for row in await executions.events_of_many(self._db, ids):
+        for row in await executions.events_of_many(self._db, ids, after):
             execution_id, text = str(row["execution_id"]), row["events"]
             try:
                 events = decoded(text, row["v"]) if not text.startswith("{") else None

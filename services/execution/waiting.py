@@ -13,12 +13,16 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[Book | None]]] = {}
+        self._begun: dict[str, Book] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __contains__(self, execution_id: object) -> bool:
+        return execution_id in self._waiting
 
     def expect(self, execution_id: str) -> asyncio.Future[Book | None]:
         """A future for the end; ask before the execution can end. `forget` it afterwards."""
@@ -33,6 +37,16 @@ class Waiters:
             waiting.remove(future)
             if not waiting:
                 del self._waiting[execution_id]
+                self._begun.pop(execution_id, None)
+
+    def keep(self, book: Book) -> None:
+        """Keep the book of an execution that somebody else drives, so that its end can be read on from here."""
+        if book.id in self._waiting:
+            self._begun[book.id] = book
+
+    def take(self, execution_id: str) -> Book | None:
+        """The book that was kept. It is given once."""
+        return self._begun.pop(execution_id, None)
 
     def release(self) -> None:
         """Let everybody look for themselves: the process ends."""

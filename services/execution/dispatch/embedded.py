@@ -16,6 +16,7 @@ from uuid import UUID
 from models import executions
 from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim
+from services.execution.dispatch.ended_elsewhere import EndedElsewhere
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.journal import EventRow
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
@@ -61,6 +62,7 @@ class Dispatcher:
         self._empty.set()
         self._more = False
         self._open = rules.drives
+        self._ends = EndedElsewhere(tools.family.library, waiters, tools.tasks)
         self._offers: dict[str, asyncio.Future[None]] = {}
         self._strays: set[str] = set()
         self._look_around = False
@@ -82,6 +84,7 @@ class Dispatcher:
     def adopt(self, started: Started) -> None:
         """Drive an execution that was started in our name, or look for somebody who does."""
         if started.unit.event[2] is None:
+            self._waiters.keep(started.book)
             self.woken(started.book.id, None)
             return
         self._telemetry.waited(started.book.facts.start_time, self._tools.now())
@@ -104,8 +107,7 @@ class Dispatcher:
             if drive is not None:
                 drive.wake()
             self._tools.tidings.appended(execution_id)
-        for execution_id in ended:
-            self._waiters.ended(execution_id)
+        self._ends.heard(ended)
 
     def look_around(self) -> None:
         """Something may have happened to any execution we know."""
@@ -248,6 +250,7 @@ class Dispatcher:
         if not ids and not self._rules.drives:
             return
         idle: set[str] = set()
+        ended: list[str] = []
         for row in await executions.changed(self._db, [UUID(id_) for id_ in ids], me=self._tools.worker.id):
             execution_id = str(row["execution_id"])
             drive = self._driving.get(execution_id)
@@ -256,9 +259,10 @@ class Dispatcher:
             elif execution_id in self._driving:
                 continue
             elif row["ended_at"] is not None:
-                self._waiters.ended(execution_id)
+                ended.append(execution_id)
             elif row["driver"] == self._tools.worker.id:
                 idle.add(execution_id)
+        self._ends.heard(ended)
         await self._let_go(idle)
 
     def _compare(self, drive: Drive, row: Any) -> None:
