@@ -92,6 +92,8 @@ def _app(settings: Settings, here: Services, announce: Announce, blueprints: Seq
     app = App("millrace")
     app.extensions[EXTENSION] = here
     edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
+    if execution.blueprint in blueprints:
+        app.direct = execution.direct_routes(settings.max_body_bytes)
     errors.register(app, unavailable=(Unavailable,))
     openapi.install(app, version=VERSION)
     for blueprint in blueprints:

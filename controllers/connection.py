@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
@@ -20,6 +20,9 @@ from quart.ctx import RequestContext
 from quart.globals import _cv_request as current_request
 from quart.wrappers.response import DataBody
 from werkzeug.routing import MapAdapter
+
+from controllers.direct import DirectRoute, Whole, find
+from controllers.envelope import JSON
 
 PATIENCE_S = 0.2
 """How long a request may run before somebody listens whether its client is still there."""
@@ -34,11 +37,11 @@ Send = Callable[[Any], Awaitable[None]]
 class Edge(Protocol):
     """What surrounds every request."""
 
-    def begin(self, request: Request) -> float:
+    def begin(self, scope: Any) -> float:
         """Before the route is looked at."""
         ...
 
-    def check(self, request: Request) -> None:
+    def check(self, scope: Any) -> None:
         """Refuse a request whatever its route."""
         ...
 
@@ -46,7 +49,11 @@ class Edge(Protocol):
         """After the route has answered."""
         ...
 
-    def headers(self, response: Any) -> list[tuple[bytes, bytes]]:
+    def count(self, method: str, rule: str, status: int, started: float) -> None:
+        """After an answer that needed no request."""
+        ...
+
+    def headers(self, given: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
         """The headers of an answer as they are sent."""
         ...
 
@@ -55,6 +62,7 @@ class App(Quart):
     """Quart, knowing that every function here is async, that no path redirects, and that the edge is the only hook."""
 
     edge: Edge
+    direct: Sequence[DirectRoute] = ()
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
@@ -76,10 +84,10 @@ class App(Quart):
         """Dispatch between the two halves of the edge; other hooks are not called, see `edge.install`."""
         context = request_context if request_context is not None else current_request.get()
         request = context.request
-        mark = self.edge.begin(request)
+        mark = self.edge.begin(request.scope)
         result: Any
         try:
-            self.edge.check(request)
+            self.edge.check(request.scope)
             result = await self.dispatch_request(context)
         except Exception as error:  # noqa: BLE001 - the HTTP edge: every error becomes an answer in one place
             result = await self.handle_user_exception(error)
@@ -100,17 +108,45 @@ class Connection(ASGIHTTPConnection):
         if first["type"] != "http.request" or first.get("more_body", False):
             await super().__call__(_again(first, receive), send)
             return
-        request: Any = self._create_request_from_scope(send)
-        request.body.set_result(first.get("body", b""))
-        request.arrived_whole = True
+        body = first.get("body", b"")
+        found = find(self.app.direct, self.scope, body)
         watch = _Watch(self, receive)
         try:
-            await self.handle_request(request, send)
+            if found is not None:
+                await self._answer_directly(*found, body, send)
+            else:
+                await self.handle_request(self._whole_request(body, send), send)
         except asyncio.CancelledError:
             if not self.gone:
                 raise
         finally:
             watch.end()
+
+    def _whole_request(self, body: bytes, send: Send) -> Any:
+        request: Any = self._create_request_from_scope(send)
+        request.body.set_result(body)
+        request.arrived_whole = True
+        return request
+
+    async def _answer_directly(self, route: DirectRoute, name: str, body: bytes, send: Send) -> None:
+        edge, scope = self.app.edge, self.scope
+        mark = edge.begin(scope)
+        try:
+            answer = await route.view(Whole(scope, body), name)
+        except Exception as error:  # noqa: BLE001 - the HTTP edge: every error becomes an answer in one place
+            await self._refuse(error, mark, self._whole_request(body, send), send)
+            return
+        edge.count(route.method, route.rule, answer.status, mark)
+        own = (("content-type", JSON), ("content-length", str(len(answer.body))), *answer.headers.items())
+        await send({"type": "http.response.start", "status": answer.status, "headers": edge.headers(own)})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    async def _refuse(self, error: Exception, mark: float, request: Any, send: Send) -> None:
+        """Answer an error where Quart's handlers find what they look at."""
+        async with self.app.request_context(request):
+            response: Any = await self.app.handle_user_exception(error)
+            self.app.edge.end(request, response, mark)
+        await self._send_response(send, response)
 
     async def handle_request(self, request: Any, send: Send) -> None:
         """Answer; a stream may take as long as its response says, everything else as long as Quart allows."""
@@ -124,7 +160,7 @@ class Connection(ASGIHTTPConnection):
                 await self._send_response(send, response)
 
     async def _send_response(self, send: Send, response: Any) -> None:
-        headers = self.app.edge.headers(response)
+        headers = self.app.edge.headers(response.headers)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         body = response.response
         if isinstance(body, DataBody):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from quart import Quart, Request, Response
@@ -68,30 +69,33 @@ class Edge:
     def __init__(self, here: Services) -> None:
         self._here = here
 
-    def begin(self, request: Request) -> float:
+    def begin(self, scope: Any) -> float:
         """Name the request and start its clock; yields the time for `end`."""
         HERE.set(self._here)
         ALLOWANCE.set(None)
         ACTOR.set(ANONYMOUS)
         DENIAL_NOTED.set(False)
-        given = raw_header(request, b"x-request-id")
+        given = raw_header(scope, b"x-request-id")
         REQUEST_ID.set(given if given and _REQUEST_ID.fullmatch(given) else str(uuid7()))
         return time.perf_counter()
 
-    def check(self, request: Request) -> None:
+    def check(self, scope: Any) -> None:
         """Refuse what no database can keep."""
-        if "\x00" in request.path or b"%00" in request.query_string:
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             raise BadRequest("The character NUL cannot be kept")
 
     def end(self, request: Request, response: Response, started: float) -> None:
         """Count the answer."""
-        route = request.url_rule.rule if request.url_rule is not None else "unmatched"
-        seconds = time.perf_counter() - started
-        self._here.metrics.observe_request(request.method, route, response.status_code, seconds)
+        rule = request.url_rule.rule if request.url_rule is not None else "unmatched"
+        self.count(request.method, rule, response.status_code, started)
 
-    def headers(self, response: Any) -> list[Header]:
+    def count(self, method: str, rule: str, status: int, started: float) -> None:
+        """Count an answer by its route."""
+        self._here.metrics.observe_request(method, rule, status, time.perf_counter() - started)
+
+    def headers(self, given: Iterable[tuple[str, str]]) -> list[Header]:
         """The headers of an answer as they are sent: its own, the id, the allowance, and safe defaults."""
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given]
         own = {name for name, _ in headers}
         headers.extend(default for default in _DEFAULTS if default[0] not in own)
         headers.append((b"x-request-id", REQUEST_ID.get().encode("latin-1")))
@@ -103,9 +107,9 @@ class Edge:
         return headers
 
 
-def raw_header(request: Request, name: bytes) -> str | None:
+def raw_header(scope: Any, name: bytes) -> str | None:
     """A header by its lower-case name, read where the server put it; ten times quicker than a miss in `headers`."""
-    for key, value in request.scope["headers"]:
+    for key, value in scope["headers"]:
         if key == name:
             return bytes(value).decode("latin-1")
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,19 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 YAML = "application/yaml"
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+
+
+@dataclass(slots=True)
+class Answer:
+    """A JSON answer before it belongs to a framework; header names in lower case."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        """The same for Quart."""
+        return Response(self.body, status=self.status, headers=self.headers or None, content_type=JSON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +57,18 @@ def ok(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The success envelope of `/api/v1`; `message` and `meta` only where there is something to say."""
+    return bare(enveloped(data, message=message, meta=meta), status=status, headers=headers)
+
+
+def enveloped(data: Any, *, message: str | None = None, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `ok` answers with."""
     body: dict[str, Any] = {"success": True}
     if message is not None:
         body["message"] = message
     body["data"] = data
     if meta:
         body["meta"] = meta
-    return bare(body, status=status, headers=headers)
+    return body
 
 
 def bare(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
 from controllers import execution_views as views
 from controllers.context import actor, services
-from controllers.guards import Permission, requires
+from controllers.direct import DirectRoute, Whole
+from controllers.guards import Permission, admit, header, requires
 from controllers.openapi import Operation, describe
 from models.execution_lists import CAP, ExecutionPage, key_of
 from models.executions import ExecutionRow
@@ -22,6 +25,8 @@ from services.execution.dry_run import TestRequest
 from services.execution.lifecycle import Accepted, StartRequest, Wanting
 from services.execution.rerun import RerunRequest
 from services.execution.view import Show
+from services.formats import strict_json
+from services.idempotency import Wanted
 
 blueprint = Blueprint("execution", __name__, url_prefix="/api/v1/workflows")
 ONE = "/executions/<execution_id>"
@@ -51,21 +56,54 @@ async def execute(workflow_id: str) -> Response:
     once = idempotency.wanted(await body.raw())
     wanted = await body.read(views.Execute, optional=True)
     wait = body.query(views.ExecuteQuery).wait
-    start = StartRequest(
+    return (await _start(_request(request, workflow_id, wanted, once), wait)).response()
+
+
+async def execute_directly(asked: Whole, workflow_id: str) -> envelope.Answer:
+    """The same as `execute`, for a request in its usual form."""
+    await admit(asked, Permission.EXECUTION_START)
+    once = idempotency.wanted(asked.body, asked)
+    wanted = body.validate(views.Execute, strict_json.loads(asked.body))
+    wait = _query(asked.scope["query_string"]).wait
+    return await _start(_request(asked, workflow_id, wanted, once), wait)
+
+
+def direct_routes(max_body_bytes: int) -> tuple[DirectRoute, ...]:
+    """The routes of this module that are worth a shorter way."""
+    before, after = f"{blueprint.url_prefix}/", "/execute"
+    rule = f"{before}<workflow_id>{after}"
+    return (
+        DirectRoute(
+            method="POST", before=before, after=after, rule=rule, view=execute_directly, max_body_bytes=max_body_bytes
+        ),
+    )
+
+
+@lru_cache(maxsize=256)
+def _query(text: bytes) -> views.ExecuteQuery:
+    given = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
+    return body.validate(views.ExecuteQuery, dict(reversed(given)), place="query")  # of several the first counts
+
+
+def _request(asked: Any, workflow_id: str, wanted: views.Execute, once: Wanted | None) -> StartRequest:
+    return StartRequest(
         identifier=workflow_id,
         variables=wanted.variables,
         metadata=wanted.metadata,
         community_id=wanted.community_id,
-        traceparent=_traceparent(),
+        traceparent=_traceparent(asked),
         once=once,
     )
+
+
+async def _start(request_: StartRequest, wait: float | None) -> envelope.Answer:
     lifecycle = services().execution.lifecycle
-    accepted = await lifecycle.start(start, by=actor(), wait=wait is not None)
+    accepted = await lifecycle.start(request_, by=actor(), wait=wait is not None)
     if wait is not None:
         ending = await lifecycle.awaited(accepted, seconds=wait)
         if ending is not None:
-            return _marked(accepted, await _ended(accepted, ending))
-    return _marked(accepted, _accepted(accepted, "Workflow execution started"))
+            return await _ended(accepted, ending)
+    return _accepted(accepted, "Workflow execution started")
 
 
 @blueprint.post("/<workflow_id>/test")
@@ -93,31 +131,30 @@ async def test(workflow_id: str) -> Response:
     return envelope.ok(await services().execution.dry_run.run(request_, by=actor()))
 
 
-def _traceparent() -> str | None:
-    given = request.headers.get("traceparent", "")
-    return given if TRACEPARENT.match(given) else None
+def _traceparent(asked: Any) -> str | None:
+    given = header(asked, b"traceparent")
+    return given if given is not None and TRACEPARENT.match(given) else None
 
 
-def _accepted(accepted: Accepted, message: str) -> Response:
+def _accepted(accepted: Accepted, message: str) -> envelope.Answer:
     facts = accepted.facts
     status = facts.status if isinstance(facts, ExecutionRow) else "running"
-    return envelope.ok(views.started(facts, status=status), message=message, status=202, headers=_location(facts))
+    return _answer(202, accepted, message, views.started(facts, status=status))
 
 
-async def _ended(accepted: Accepted, ending: Book | ExecutionRow) -> Response:
+async def _ended(accepted: Accepted, ending: Book | ExecutionRow) -> envelope.Answer:
     book = ending
     if isinstance(book, ExecutionRow):
         book = await services().execution.library.folded_row(book)
     data = views.ended(accepted.facts, book.state)
-    return envelope.ok(data, message=f"Workflow execution {data['status']}", headers=_location(accepted.facts))
+    return _answer(200, accepted, f"Workflow execution {data['status']}", data)
 
 
-def _location(facts: Any) -> dict[str, str]:
-    return {"Location": f"/api/v1/workflows/executions/{facts.execution_id}"}
-
-
-def _marked(accepted: Accepted, answer: Response) -> Response:
-    return idempotency.replayed(answer) if accepted.replayed else answer
+def _answer(status: int, accepted: Accepted, message: str, data: dict[str, Any]) -> envelope.Answer:
+    headers = {"location": f"/api/v1/workflows/executions/{accepted.facts.execution_id}"}
+    if accepted.replayed:
+        headers["idempotency-replayed"] = "true"
+    return envelope.Answer(status, envelope.dumps(envelope.enveloped(data, message=message)), headers)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -272,4 +309,4 @@ async def rerun(execution_id: str) -> Response:
     if wanted.plan_only:
         return envelope.ok(reruns.shown(await again.plan(given, by=actor())))
     accepted = await again.start(given, by=actor())
-    return _marked(accepted, _accepted(accepted, "Workflow execution started again"))
+    return _accepted(accepted, "Workflow execution started again").response()

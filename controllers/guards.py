@@ -10,9 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from quart import Request, request
 from quart.globals import request_ctx
 
 from controllers.address import client_address
@@ -32,20 +31,28 @@ _MARK = "__millrace_permission__"
 _PUBLIC_READ = "__millrace_public_read__"
 
 
+class Asked(Protocol):
+    """As much of a request as its guards look at."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI scope."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path, decoded."""
+        ...
+
+
 def requires(permission: Permission, *, public_read: bool = False) -> Callable[[V], V]:
     """Guard a route; `public_read` also admits the actor `anonymous` where `PUBLIC_READS` opens it."""
 
-    label = permission.label
 
     def decorate(view: V) -> V:
         @wraps(view)
         async def guarded(**arguments: Any) -> Any:
-            here = services()
-            caller = await _authenticate(here, request_ctx.request, public_read=public_read)
-            ACTOR.set(caller)
-            _count(here, caller)
-            await _check(here, caller, permission)
-            here.metrics.passed(label)
+            await admit(request_ctx.request, permission, public_read=public_read)
             return await view(**arguments)
 
         setattr(guarded, _MARK, permission)
@@ -53,6 +60,17 @@ def requires(permission: Permission, *, public_read: bool = False) -> Callable[[
         return cast("V", guarded)
 
     return decorate
+
+
+async def admit(of: Asked, permission: Permission, *, public_read: bool = False) -> Actor:
+    """Let a caller through the door, or raise why not; from then on it is the `actor()` of the request."""
+    here = services()
+    caller = await _authenticate(here, of, public_read=public_read)
+    ACTOR.set(caller)
+    _count(here, of, caller)
+    await _check(here, of, caller, permission)
+    here.metrics.passed(permission.label)
+    return caller
 
 
 def public(view: V) -> V:
@@ -71,7 +89,7 @@ def is_public_read(view: Callable[..., Any]) -> bool:
     return bool(getattr(view, _PUBLIC_READ, False))
 
 
-def presented_key(of: Request) -> str | None:
+def presented_key(of: Asked) -> str | None:
     """The API key of a request: `X-API-Key`, or `Authorization: Bearer`. Never from the query string."""
     key = bearer = None
     for name, value in of.scope["headers"]:
@@ -82,14 +100,20 @@ def presented_key(of: Request) -> str | None:
     return key or bearer or None
 
 
-def address(of: Request, here: Services) -> str:
+def header(of: Asked, name: bytes) -> str | None:
+    """A header by its lower-case name, read where the server put it; several of that name are joined by commas."""
+    found = [value for key, value in of.scope["headers"] if key == name]
+    return b",".join(found).decode("latin-1") if found else None
+
+
+def address(of: Asked, here: Services) -> str:
     """The client's address, seen through trusted proxies."""
     client = of.scope.get("client")
     peer = client[0] if client else "local"
-    return client_address(peer, of.headers.get("X-Forwarded-For"), here.rules.trusted_proxies)
+    return client_address(peer, header(of, b"x-forwarded-for"), here.rules.trusted_proxies)
 
 
-async def _authenticate(here: Services, of: Request, *, public_read: bool) -> Actor:
+async def _authenticate(here: Services, of: Asked, *, public_read: bool) -> Actor:
     key = presented_key(of)
     if key is None:
         if public_read and _open_to_public(here, of):
@@ -99,7 +123,7 @@ async def _authenticate(here: Services, of: Request, *, public_read: bool) -> Ac
     try:
         return await here.authentication.actor(key)
     except KeyEnded as ended:
-        _count(here, ended.actor)
+        _count(here, of, ended.actor)
         await here.audit.write(_refusal(here, of, "expired or revoked key", ended.actor))
         raise
     except Unauthenticated:
@@ -107,7 +131,7 @@ async def _authenticate(here: Services, of: Request, *, public_read: bool) -> Ac
         raise
 
 
-def _refusal(here: Services, of: Request, reason: str, whose: Actor | None = None) -> Entry:
+def _refusal(here: Services, of: Asked, reason: str, whose: Actor | None = None) -> Entry:
     """Nobody we know stays a line, because a stranger could fill the record; a key that has ended becomes a row."""
     return Entry(
         category=Category.AUTH,
@@ -120,23 +144,23 @@ def _refusal(here: Services, of: Request, reason: str, whose: Actor | None = Non
     )
 
 
-def _open_to_public(here: Services, of: Request) -> bool:
+def _open_to_public(here: Services, of: Asked) -> bool:
     """`local`: only callers that come without a proxy, because a proxy makes the world look local."""
     mode = here.rules.public_reads
-    forwarded = "Forwarded" in of.headers or "X-Forwarded-For" in of.headers
+    forwarded = any(name in (b"forwarded", b"x-forwarded-for") for name, _ in of.scope["headers"])
     return mode == "on" or (mode == "local" and not forwarded)
 
 
-def _count(here: Services, caller: Actor) -> None:
+def _count(here: Services, of: Asked, caller: Actor) -> None:
     anonymous = caller.is_anonymous
-    name = address(request, here) if anonymous else str(caller.key_id)
+    name = address(of, here) if anonymous else str(caller.key_id)
     allowance = here.limiter.take(name, now_s=time.monotonic(), anonymous=anonymous)
     ALLOWANCE.set(allowance)
     if allowance is not None and allowance.wait_s > 0:
         raise RateLimited(f"More than {allowance.limit} requests a minute", retry_after_s=allowance.wait_s)
 
 
-async def _check(here: Services, caller: Actor, permission: Permission) -> None:
+async def _check(here: Services, of: Asked, caller: Actor, permission: Permission) -> None:
     if caller.is_anonymous:
         return
     verdict = may_pass(permission, is_admin=caller.is_admin, scopes=caller.scopes)
@@ -148,7 +172,7 @@ async def _check(here: Services, caller: Actor, permission: Permission) -> None:
             action=permission.label,
             result=Result.DENIED,
             actor=caller,
-            resource=request.path,
+            resource=of.path,
             reason=verdict.reason,
             request_id=request_id(),
         )
