@@ -48,7 +48,6 @@ class Asked(Protocol):
 def requires(permission: Permission, *, public_read: bool = False) -> Callable[[V], V]:
     """Guard a route; `public_read` also admits the actor `anonymous` where `PUBLIC_READS` opens it."""
 
-
     def decorate(view: V) -> V:
         @wraps(view)
         async def guarded(**arguments: Any) -> Any:

@@ -1,6 +1,7 @@
 """The short way through Quart keeps Quart's promises: uploads in pieces, streams, clients that go away."""
 
 import asyncio
+import json
 
 import pytest
 from quart import Blueprint, Response
@@ -146,3 +147,84 @@ async def test_a_server_that_ends_cancels_for_real(app, events):
         task.cancel()
 
     assert task.cancelled()
+
+
+# ---- the direct way -------------------------------------------------------------------------------------------------
+
+EXECUTE = "/api/v1/workflows/default.hello/execute"
+DEFINITION = {"tasks": [{"name": "hello", "action": "core.echo", "input": {"message": "{{ parameters.who }}"}}]}
+JSON = (b"content-type", b"application/json")
+PLAIN = (b"content-type", b"application/json; charset=utf-8")
+"""The same to a client, but unusual enough to go Quart's way."""
+
+
+@pytest.fixture
+async def hello(app, admin):
+    made = {"ref": "default.hello", "pack_ref": "default", "label": "Hello", "version": "1", "definition": DEFINITION}
+    answer = await app.test_client().post("/api/v1/workflows", json=made, headers=admin)
+    assert answer.status_code == 201
+
+
+async def told(app, path, text, kind, key, *more):
+    """Status, headers without what is new in every answer, and body."""
+    given = [] if key is None else [(b"x-api-key", key.encode())]
+    client = Client("POST", path.partition("?")[0], text, headers=[kind, *given, *more])
+    client.scope["query_string"] = path.partition("?")[2].encode()
+    await client.talk(app)
+    changing = (b"x-request-id", b"location", b"content-length", b"ratelimit-remaining", b"ratelimit-reset")
+    start = client.sent[0]
+    headers = sorted((name, value) for name, value in start["headers"] if name not in changing)
+    answer = json.loads(b"".join(message.get("body", b"") for message in client.sent[1:]))
+    for part in (answer, answer.get("data") or {}):
+        for name in ("request_id", "execution_id", "start_time", "end_time", "execution_time_seconds"):
+            part.pop(name, None)
+    return start["status"], headers, answer
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "more", "status"),
+    [
+        (EXECUTE, b'{"variables": {"who": "Ada"}}', [], 202),
+        (f"{EXECUTE}?wait=20&wait=70", b'{"variables": {"who": "Ada"}}', [], 200),
+        (f"{EXECUTE}?wait=soon", b"{}", [], 400),
+        (EXECUTE, b'{"variables": 1, "other": 2}', [], 400),
+        (EXECUTE, b'{"variables": {"a": 1}', [], 400),
+        (EXECUTE, b"{}", [(b"accept", b"application/problem+json"), (b"idempotency-key", b"")], 400),
+        ("/api/v1/workflows/default.nothing/execute", b"{}", [], 404),
+    ],
+)
+async def test_the_direct_way_answers_as_quart_does(app, hello, admin, path, text, more, status):
+    key = admin["X-API-Key"]
+
+    direct = await told(app, path, text, JSON, key, *more)
+
+    assert direct[0] == status
+    assert direct == await told(app, path, text, PLAIN, key, *more)
+
+
+@pytest.mark.parametrize("key", [None, "mlr_nobody"])
+async def test_the_direct_way_refuses_strangers_as_quart_does(app, hello, key):
+    direct = await told(app, EXECUTE, b"{}", JSON, key)
+
+    assert direct[0] == 401
+    assert direct == await told(app, EXECUTE, b"{}", PLAIN, key)
+
+
+async def test_the_usual_request_takes_the_direct_way_and_is_counted_by_its_route(app, here, hello, admin):
+    rule = {"method": "POST", "route": "/api/v1/workflows/<workflow_id>/execute", "status": "202"}
+    before = here.metrics.registry.get_sample_value("millrace_http_requests_total", rule) or 0
+    app.request_class = None  # whoever wants to make a request object now fails
+
+    status, _, _ = await told(app, EXECUTE, b"{}", JSON, admin["X-API-Key"])
+
+    assert status == 202
+    assert here.metrics.registry.get_sample_value("millrace_http_requests_total", rule) == before + 1
+
+
+async def test_a_repeated_start_is_marked_on_the_direct_way(app, hello, admin):
+    once = (b"idempotency-key", b"again-1")
+    await told(app, EXECUTE, b"{}", JSON, admin["X-API-Key"], once)
+
+    status, headers, _ = await told(app, EXECUTE, b"{}", JSON, admin["X-API-Key"], once)
+
+    assert (status, dict(headers)[b"idempotency-replayed"]) == (202, b"true")
