@@ -63,6 +63,10 @@ def _limit(name: str, kind: Kind, default: Any, text: str) -> Any:
     return _env(name, kind, default, text, group="Limits of one execution")
 
 
+def _work(name: str, kind: Kind, default: Any, text: str) -> Any:
+    return _env(name, kind, default, text, group="How much at once")
+
+
 def _kept(name: str, kind: Kind, default: Any, text: str) -> Any:
     return _env(name, kind, default, text, group="Retention")
 
@@ -159,6 +163,20 @@ class Settings:
     allow_code_actions: bool = _access(
         "ALLOW_CODE_ACTIONS", FLAG, False, "Whether packs may run Python and shell files."
     )
+
+    max_parallel_executions: int = _work(
+        "MAX_PARALLEL_EXECUTIONS",
+        whole(0, 1_000_000),
+        0,
+        "Executions of one workflow driven at once by all workers together; 0 = any number. Waiting ones do not count.",
+    )
+    max_parallel_executions_per_key: int = _work(
+        "MAX_PARALLEL_EXECUTIONS_PER_KEY",
+        whole(0, 1_000_000),
+        0,
+        "Executions started with one API key driven at once by all workers together; 0 = any number.",
+    )
+    worker_slots: int = _work("WORKER_SLOTS", whole(1, 100_000), 512, "Executions that one process drives at once.")
 
     workflow_timeout_seconds: int = _limit(
         "WORKFLOW_TIMEOUT_SECONDS",

@@ -17,6 +17,7 @@ from services.engine.graph import Limits
 from services.execution.dispatch.embedded import Rules
 from services.execution.service import Execution
 from services.execution.service import Needs as ExecutionNeeds
+from services.execution.starting import Parallel
 from services.execution.telemetry import Telemetry
 from services.idempotency import Idempotency
 from services.metrics import Metrics
@@ -68,7 +69,14 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             now=utc_now,
             version=VERSION,
             limits=_limits(settings),
-            rules=Rules(shutdown_s=max(0.5, settings.shutdown_seconds - 2.0), drives=around.drives),
+            parallel=Parallel(
+                per_workflow=settings.max_parallel_executions, per_key=settings.max_parallel_executions_per_key
+            ),
+            rules=Rules(
+                slots=settings.worker_slots,
+                shutdown_s=max(0.5, settings.shutdown_seconds - 2.0),
+                drives=around.drives,
+            ),
             lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,

@@ -45,6 +45,7 @@ class ExecutionRow:
     waiting_for: Any
     takeovers: int
     takeover_seq: int
+    max_parallel: int | None
     ended_at: datetime | None
 
 
@@ -104,10 +105,14 @@ LEASE_S = 3
 """A worker whose heartbeat is older than this, by the database clock, is dead."""
 SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
+FREE = "driver IS NULL AND (max_parallel IS NULL OR status <> 'running' OR :in_turn)"
+"""Nobody drives it, and it needs no turn or was given one. What is to be cancelled or paused needs none: it takes no new
+work. Nor does what is taken over: it keeps the place of its dead driver."""
+
 HELD_PG = f"""
 SELECT execution_id, driver, wake_no FROM workflow_executions x
-WHERE execution_id = ANY(:ids) AND ended_at IS NULL AND engine_version <= :engine AND (driver IS NULL
-  OR NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds'))
+WHERE execution_id = ANY(:ids) AND ended_at IS NULL AND engine_version <= :engine AND ({FREE}
+  OR driver IS NOT NULL AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = x.driver AND w.heartbeat_at > now() - interval '{LEASE_S} seconds'))
 ORDER BY execution_id FOR UPDATE
 """
 CLAIM_PG = f"""
@@ -116,15 +121,13 @@ UPDATE workflow_executions x SET driver = :me, epoch = x.epoch + 1 FROM held
 WHERE x.execution_id = held.execution_id
 RETURNING {", ".join(f"x.{field.name}" for field in fields(ExecutionRow))}, held.driver AS previous
 """
-HELD_SQLITE = """
-SELECT execution_id, driver AS previous FROM workflow_executions
+_CLAIMABLE = f"""
 WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
-  AND (driver IS NULL OR driver <> :me)
+  AND ({FREE} OR driver <> :me)
 """
+HELD_SQLITE = f"SELECT execution_id, driver AS previous FROM workflow_executions {_CLAIMABLE}"
 CLAIM_SQLITE = f"""
-UPDATE workflow_executions SET driver = :me, epoch = epoch + 1
-WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
-  AND (driver IS NULL OR driver <> :me)
+UPDATE workflow_executions SET driver = :me, epoch = epoch + 1 {_CLAIMABLE}
 RETURNING {COLUMNS}
 """
 
@@ -137,12 +140,16 @@ class Claim:
     previous: UUID | None
 
 
-async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int) -> list[Claim]:
-    """Take those of `ids` that nobody alive drives. On SQLite whoever asks is the only one alive: it has the file lock."""
+async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int, in_turn: bool = False) -> list[Claim]:
+    """Take those of `ids` that nobody alive drives. On SQLite whoever asks is the only one alive: it has the file lock.
+
+    Those under a limit are left alone, unless it is their turn.
+    """
     if db.engine == "postgres":
-        rows = await db.sql(CLAIM_PG, into=db.workflow_executions, ids=list(ids), me=me, engine=engine)
+        values = {"ids": list(ids), "me": me, "engine": engine, "in_turn": in_turn}
+        rows = await db.sql(CLAIM_PG, into=db.workflow_executions, **values)
         return [Claim(ExecutionRow(**row), previous) for row in rows for previous in (row.pop("previous"),)]
-    values = {"ids": [str(id_) for id_ in ids], "me": me, "engine": engine}
+    values = {"ids": [str(id_) for id_ in ids], "me": me, "engine": engine, "in_turn": in_turn}
     held, rows = await db.batch(
         db.sql(HELD_SQLITE, into=db.workflow_executions, **values),
         db.sql(CLAIM_SQLITE, into=db.workflow_executions, **values),
@@ -184,17 +191,6 @@ LET_GO_SQLITE = f"""
 UPDATE workflow_executions SET driver = NULL, wake_at = {SQLITE_NOW}
 WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND driver = :me AND ended_at IS NULL
 """
-DUE_PG = """
-SELECT execution_id FROM workflow_executions
-WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= now() + interval '1 second' AND engine_version <= :engine
-ORDER BY wake_at LIMIT :count
-"""
-DUE_SQLITE = """
-SELECT execution_id FROM workflow_executions
-WHERE ended_at IS NULL AND driver IS NULL AND wake_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+1 second')
-  AND engine_version <= :engine
-ORDER BY wake_at LIMIT :count
-"""
 ORPHANS_PG = f"""
 SELECT execution_id FROM workflow_executions x
 WHERE ended_at IS NULL AND driver IS NOT NULL AND engine_version <= :engine AND NOT EXISTS (
@@ -233,12 +229,6 @@ async def let_go(db: Any, ids: Sequence[UUID], *, me: UUID) -> None:
     """Hand back executions that this worker holds and does not drive, due at once."""
     values = list(ids) if db.engine == "postgres" else [str(id_) for id_ in ids]
     await db.sql(pg=LET_GO_PG, sqlite=LET_GO_SQLITE, into=db.workflow_executions, ids=values, me=me)
-
-
-async def due(db: Any, *, engine: int, count: int) -> list[UUID]:
-    """Executions nobody drives whose time has come (or comes within a second)."""
-    rows = await db.sql(pg=DUE_PG, sqlite=DUE_SQLITE, into=db.workflow_executions, engine=engine, count=count)
-    return [row["execution_id"] for row in rows]
 
 
 async def orphans(db: Any, *, me: UUID, engine: int, count: int) -> list[UUID]:

@@ -29,10 +29,10 @@ START = Bulk(
     columns="id uuid, workflow_id uuid, workflow_ref text, workflow_version text, package_id text, version_id uuid,"
     " community_id bigint, status text, start_time timestamptz, parent_execution_id uuid, parent_node text,"
     " depth bigint, rerun_of uuid, triggered_by bigint, key_id uuid, metadata json, traceparent text,"
-    " engine_version bigint, driver uuid, epoch bigint, wake_at timestamptz",
+    " engine_version bigint, driver uuid, epoch bigint, wake_at timestamptz, max_parallel bigint",
     sql="INSERT INTO workflow_executions (execution_id, workflow_id, workflow_ref, workflow_version, package_id,"
     " version_id, community_id, status, start_time, parent_execution_id, parent_node, depth, rerun_of, triggered_by,"
-    " key_id, metadata, traceparent, engine_version, driver, epoch, wake_at)"
+    " key_id, metadata, traceparent, engine_version, driver, epoch, wake_at, max_parallel)"
     " {v} SELECT * FROM v WHERE true ON CONFLICT (execution_id) DO NOTHING",
 )
 

@@ -201,6 +201,7 @@ EXECUTION: dict[str, Columns] = {
         Field("waiting_for", "json"),
         Field("takeovers", "integer", notnull=True, default=0),  # in a row without progress
         Field("takeover_seq", "integer", notnull=True, default=0),
+        Field("max_parallel", "integer"),  # of its workflow at once, 0 = only its key's limit holds; NULL = no limit
         Field("ended_at", "timestamptz"),
     ),
     "execution_event": (

@@ -326,8 +326,13 @@ class Limits:
         """These limits, lowered where a definition asks for less."""
         values = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
         for name, value in wanted.items():
-            values[name] = min(values[name], type(values[name])(value))
+            if name != MAX_PARALLEL_EXECUTIONS:
+                values[name] = min(values[name], type(values[name])(value))
         return Limits(**values)
+
+
+MAX_PARALLEL_EXECUTIONS = "max_parallel_executions"
+"""The one limit in a definition that is not about one execution: how many of the workflow are driven at once."""
 
 
 LIMIT_NAMES: Mapping[str, str] = {name: name.upper() for name in Limits.__dataclass_fields__} | {
@@ -388,7 +393,7 @@ class Graph:
     output: tuple[Assignment, ...] = ()
     profile: Profile = field(default_factory=Profile)
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Limits that the definition lowers, by field of `Limits`."""
+    """Limits that the definition lowers, by field of `Limits`, or MAX_PARALLEL_EXECUTIONS."""
     out_schema: Mapping[str, Any] | None = None
     """JSON Schema that the output must satisfy; a violation fails the execution."""
     hash: str = ""

@@ -174,6 +174,9 @@ class Lifecycle:
         row = await self._visible(execution_id, by=by)
         book, lines = await self.library.read(row)
         shown = view.execution(row, book.state, lines, show)
+        turn = await self.dispatcher.turn_of(row)
+        if turn is not None:
+            shown["waiting_for"].append({"kind": "turn", "node_id": None, "since": turn.since, "until": None})
         if metrics:
             shown["metrics"] = engine_view.metrics(book.state, self.now())
         return shown
@@ -234,6 +237,9 @@ class Lifecycle:
         row = await self._visible(execution_id, by=by)
         book = await self.library.folded_row(row)
         facts = explain(book.state, self.now())
+        turn = await self.dispatcher.turn_of(row)
+        if turn is not None:
+            facts.insert(1, {"kind": "turn", "since": turn.since, "text": f"it waits for its turn: {turn.reason}"})
         return {
             "execution_id": row.execution_id,
             "status": row.status,

@@ -39,7 +39,7 @@ from services.execution.library import Library
 from services.execution.lifecycle import Lifecycle
 from services.execution.pause_all import PauseAll
 from services.execution.rerun import Rerun
-from services.execution.starting import ENGINE_VERSION, Starter
+from services.execution.starting import ENGINE_VERSION, Parallel, Starter
 from services.execution.stream import Streams, Tidings
 from services.execution.telemetry import Telemetry
 from services.execution.waiting import Waiters
@@ -64,6 +64,7 @@ class Needs:
     now: Callable[[], datetime]
     version: str
     limits: Limits = field(default_factory=Limits)
+    parallel: Parallel = field(default_factory=Parallel)
     rules: Rules = field(default_factory=Rules)
     lock: Path | None = None
     http_allow_hosts: tuple[str, ...] = ()
@@ -92,7 +93,7 @@ class Execution:
         self.runners = self._runners()
         self.journal = Journal(needs.db, needs.telemetry)
         self.library = Library(needs.db, self.journal, needs.versions)
-        self.starter = Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits)
+        self.starter = self._starter(needs)
         self.family = Family(library=self.library, starter=self.starter, permissions=needs.permissions, now=needs.now)
         self.decider = Decider(WorkerEvaluator(needs.expressions, self.known_actions), self.family)
         self.starter.decider = self.decider
@@ -137,6 +138,9 @@ class Execution:
         }
         declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
         return Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
+
+    def _starter(self, needs: Needs) -> Starter:
+        return Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits, parallel=needs.parallel)
 
     async def start(self) -> None:
         """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
@@ -196,7 +200,7 @@ class Execution:
             tasks=tasks,
             now=needs.now,
         )
-        rules = replace(needs.rules, queued=self._queued)
+        rules = replace(needs.rules, queued=self._queued, per_key=needs.parallel.per_key)
         dispatcher = Dispatcher(tools, self.waiters, rules, needs.telemetry)
         self.family.herald = self._dispatcher = dispatcher
         self._lifecycle = Lifecycle(

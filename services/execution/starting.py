@@ -13,7 +13,7 @@ from models.journal_statements import START
 from models.records import uuid7
 from services.engine.begin import ENGINE_VERSION as ENGINE
 from services.engine.commands import EngineCommand
-from services.engine.graph import Limits
+from services.engine.graph import MAX_PARALLEL_EXECUTIONS, Graph, Limits
 from services.engine.inputs import Begin, Reuse
 from services.engine.state import State
 from services.engine.statuses import PUBLIC
@@ -64,6 +64,24 @@ class Holder:
     epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallel:
+    """How many executions may be driven at once, by all workers together; 0 = any number."""
+
+    per_workflow: int = 0
+    per_key: int = 0
+
+    def of(self, graph: Graph, key_id: str | None) -> int | None:
+        """What holds for an execution of this graph: the number of its workflow, 0 when only its key's limit does, None
+        when nothing does. A definition may lower the server's number, never raise it."""
+        wanted = graph.limits.get(MAX_PARALLEL_EXECUTIONS)
+        if wanted is not None:
+            return min(max(1, int(wanted)), self.per_workflow or int(wanted) + 1)
+        if self.per_workflow:
+            return self.per_workflow
+        return 0 if self.per_key and key_id is not None else None
+
+
 @dataclass(slots=True, kw_only=True)
 class Starter:
     """Makes starts."""
@@ -71,20 +89,27 @@ class Starter:
     journal: Journal
     actions: KnownActions
     limits: Limits
+    parallel: Parallel = field(default_factory=Parallel)
     decider: Decider = field(init=False)
 
     async def start(self, order: Order, holder: Holder) -> Started:
-        """Decide a start. Raises Invalid for parameters that do not fit, ExecutionRefused when it cannot begin."""
+        """Decide a start. Raises Invalid for parameters that do not fit, ExecutionRefused when it cannot begin.
+
+        One that is under a limit is driven by whoever gives it its turn, whatever `holder` says.
+        """
         book, begin = await self.prepared(order)
         facts = book.facts
         turn = await self.decider.decide(book, [begin])
         if turn.refused is not None:
             raise ExecutionRefused(turn.refused)
+        most = self.parallel.of(book.graph, facts.key_id)
+        if most is not None:
+            holder = Holder()
         place = Append(facts.execution_id, 0, holder.driver, holder.epoch, order.at)
         unit = self.journal.unit(place, turn.events)
         status = PUBLIC[book.state.phase].value
         turn.status_before = status
-        unit.add(START, *_columns(facts, status, holder))
+        unit.add(START, *_columns(facts, status, holder), most)
         await self.decider.compose(unit, book, turn)
         book.next_seq = 1
         return Started(book, unit, turn.commands)

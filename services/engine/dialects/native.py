@@ -18,7 +18,17 @@ from services.engine.dialects.native_undo import Undo
 from services.engine.dialects.native_values import Place
 from services.engine.expressions import Template
 from services.engine.expressions_scope import Scope
-from services.engine.graph import LIMIT_NAMES, Command, Graph, Kind, Need, Node, Profile, Transition
+from services.engine.graph import (
+    LIMIT_NAMES,
+    MAX_PARALLEL_EXECUTIONS,
+    Command,
+    Graph,
+    Kind,
+    Need,
+    Node,
+    Profile,
+    Transition,
+)
 from services.engine.problems import Findings, nearest
 from services.engine.statuses import ANY_END, SUCCESS
 
@@ -88,7 +98,8 @@ def _limits(value: Any, place: Place) -> dict[str, float]:
     if not isinstance(value, Mapping):
         place.error("wrong_type", "`limits` is a map of names and numbers.")
         return {}
-    fields = {label: name for name, label in LIMIT_NAMES.items()} | {name: name for name in LIMIT_NAMES}
+    names = {**LIMIT_NAMES, MAX_PARALLEL_EXECUTIONS: MAX_PARALLEL_EXECUTIONS.upper()}
+    fields = {label: name for name, label in names.items()} | {name: name for name in names}
     found: dict[str, float] = {}
     for key, number in value.items():
         inner = place.at(str(key))

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from models import executions
 from models.dal.errors import DatabaseError, Unavailable
-from models.executions import Claim
+from models.executions import Claim, ExecutionRow
 from services.execution.dispatch.ended_elsewhere import EndedElsewhere
+from services.execution.dispatch.turns import AHEAD, Turn, Turns
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.journal import EventRow
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
@@ -28,16 +29,19 @@ log = logging.getLogger("millrace.dispatch")
 
 SWEEP_S = 1.0
 CLAIM_AT_ONCE = 64
+MOST_READY = 4 * AHEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How much this process takes on. `slots`: executions driven at once; `shutdown_s`: what running work gets.
 
-    `drives` False: it only answers requests. `queued`: executions without a driver come back through the queue.
+    `per_key`: executions of one key driven at once by all workers, 0 = any number. `drives` False: it only answers
+    requests. `queued`: executions without a driver come back through the queue.
     """
 
     slots: int = 512
+    per_key: int = 0
     shutdown_s: float = 20.0
     drives: bool = True
     queued: bool = False
@@ -56,7 +60,9 @@ class Dispatcher:
         self._rules = rules
         self._telemetry = telemetry
         self._driving: dict[str, Drive | None] = {}  # None while its log is being read
-        self._ready: dict[str, None] = {}
+        self._ready: dict[str, None] = {}  # never more than MOST_READY and the offers; what else waits, the sweep finds
+        self._limited: set[str] = set()  # those we drive under a limit: others may wait for their places
+        self._turns = Turns(self._db, engine=tools.worker.engine_version, per_key=rules.per_key)
         self._look = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -74,12 +80,29 @@ class Dispatcher:
         """How many executions are in this process' hands."""
         return len(self._driving)
 
+    @property
+    def ready(self) -> int:
+        """How many are known to be ready and wait for a slot here; what else waits is only in the database."""
+        return len(self._ready)
+
     # ---- being told -------------------------------------------------------------------------------------------------
 
     def holder(self) -> Holder:
-        """Who shall drive a new execution: this process while it has room."""
-        room = self._open and not self._held and len(self._driving) < self._rules.slots
+        """Who shall drive a new execution: this process while it has room, and nobody waits for it."""
+        room = self._has_room and not self._ready and not self._more
         return Holder(self._tools.worker.text, 1) if room else Holder()
+
+    @property
+    def _takes(self) -> bool:
+        return self._open and not self._held
+
+    @property
+    def _has_room(self) -> bool:
+        return self._takes and len(self._driving) < self._rules.slots
+
+    async def turn_of(self, row: ExecutionRow) -> Turn | None:
+        """What an execution waits for that could go on and that nobody drives; None for any other."""
+        return await self._turns.turn_of(row, self._tools.now())
 
     def adopt(self, started: Started) -> None:
         """Drive an execution that was started in our name, or look for somebody who does."""
@@ -96,9 +119,15 @@ class Dispatcher:
         drive = self._driving.get(execution_id)
         if drive is not None:
             drive.wake()
-        elif driver is None and self._open and not self._held and not self._rules.queued:
+        elif driver is None and self._takes and not self._rules.queued:
+            self._stand_ready(execution_id)
+
+    def _stand_ready(self, execution_id: str) -> None:
+        if len(self._ready) < MOST_READY:
             self._ready[execution_id] = None
-            self._look.set()
+        else:
+            self._more = True
+        self._look.set()
 
     def heard(self, woken: Sequence[str], ended: Sequence[str]) -> None:
         """Another process has woken these executions, and ended those."""
@@ -171,6 +200,9 @@ class Dispatcher:
             if not self._driving:
                 self._empty.set()
             self._tools.worker.driving = len(self._driving)
+            if execution_id in self._limited:
+                self._limited.discard(execution_id)
+                self._more = True
             if self._more or self._ready:
                 self._look.set()
 
@@ -202,15 +234,18 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         swept_at = 0.0
         while True:
-            due = loop.time() - swept_at >= SWEEP_S or (self._more and not self._ready)
             self._look.clear()
             try:
-                if due:
+                if loop.time() - swept_at >= SWEEP_S:
                     swept_at = loop.time()
                     await self._sweep()
                 elif self._look_around:
                     await self._look_after()
+                elif self._more and self._takes and not self._ready:
+                    await self._find_due()
                 await self._claim_ready()
+                if self._more and self._has_room and not self._ready:
+                    self._look.set()
             except Unavailable as error:
                 log.warning("sweep.unavailable error=%s", error)
             try:
@@ -234,14 +269,17 @@ class Dispatcher:
     async def _sweep(self) -> None:
         await self._tools.pause.refresh()
         self._obey()
-        free = self._rules.slots - len(self._driving)
         worker = self._tools.worker
-        if self._open and not self._held and free > 0:
-            found = await executions.due(self._db, engine=worker.engine_version, count=free)
-            found += await executions.orphans(self._db, me=worker.id, engine=worker.engine_version, count=free)
-            self._more = len(found) >= free
+        if self._takes and len(self._ready) < MOST_READY:
+            found = await executions.orphans(self._db, me=worker.id, engine=worker.engine_version, count=AHEAD)
             self._ready |= dict.fromkeys(str(id_) for id_ in found)
+            await self._find_due()
         await self._look_after()
+
+    async def _find_due(self) -> None:
+        """Look a little ahead, so that a slot that comes free is filled without a search."""
+        found, self._more = await self._turns.next()
+        self._ready |= dict.fromkeys(str(id_) for id_ in found if str(id_) not in self._driving)
 
     async def _look_after(self) -> None:
         """Notice what nobody told us: leases lost, ends elsewhere, wake-ups that got lost, executions we hold idly."""
@@ -292,10 +330,8 @@ class Dispatcher:
             self._answer(taken)
 
     async def _claim(self, wanted: Sequence[str]) -> None:
-        worker = self._tools.worker
         if wanted:
-            ids = [UUID(id_) for id_ in wanted]
-            await self._take(await executions.claim(self._db, ids, me=worker.id, engine=worker.engine_version))
+            await self._take(await self._turns.claim([UUID(id_) for id_ in wanted], me=self._tools.worker.id))
 
     async def _take(self, claims: Sequence[Claim]) -> None:
         """Drive what was claimed. Those that nobody drove before have short logs, which are read together."""
@@ -307,6 +343,8 @@ class Dispatcher:
         read = await self._tools.journal.rows_of_many(fresh) if many else {}
         for claim in claims:
             execution_id = str(claim.row.execution_id)
+            if claim.row.max_parallel is not None:
+                self._limited.add(execution_id)
             self._begin(execution_id, claim.row.epoch, None, self._go_on(claim, read.get(execution_id)))
 
     async def _go_on(self, claim: Claim, read: Sequence[EventRow] | None) -> Drive:

@@ -30,7 +30,7 @@ def start(execution: str) -> Unit:
     workflow, version = str(uuid7()), str(uuid7())
     unit.add(
         START, execution, workflow, "p.w", "1", "w-1", version, None, "running", AT, None, None, 1, None, 1, None,
-        {"a": [1]}, None, 1, ME, 1, None,
+        {"a": [1]}, None, 1, ME, 1, None, None,
     )  # fmt: skip
     return unit
 
