@@ -17,9 +17,11 @@ from controllers.openapi import Operation, describe
 from controllers.shapes import BaseModel
 from models.access import RoleRow
 from models.audit import AuditFilter
+from services.access.accounts import Account
 from services.access.key_service import KeyWish
 from services.access.permissions import Scope
 from services.errors import Denied
+from services.idempotency import Also
 
 blueprint = Blueprint("access", __name__, url_prefix="/api/v1")
 ID = "id"
@@ -101,22 +103,22 @@ class AuditQuery(pages.PageQuery):
 )
 async def create_api_key() -> Response:
     """Make an API key; its text is in this answer and nowhere else."""
-    here, raw = services(), await body.raw()
-    data = await body.read(CreateKey)
-    wanted = idempotency.wanted(raw)
-    known = await here.idempotency.find(wanted) if wanted else None
-    if known is not None:
-        return idempotency.replayed(_key_answer(await here.keys.get(UUID(known), by=actor()), None))
-    wish = KeyWish(**data.model_dump())
-    made = await here.keys.create(wish, by=actor(), also=here.idempotency.with_resource(wanted))
-    return _key_answer(made.row, made.text)
+    wish = KeyWish(**(await body.read(CreateKey)).model_dump())
+
+    async def make(also: Also) -> Response:
+        made = await services().keys.create(wish, by=actor(), also=also)
+        return _key_answer(made.row, made.text)
+
+    async def again(key_id: str) -> Response:
+        return _key_answer(await services().keys.get(UUID(key_id), by=actor()), None)
+
+    return await idempotency.once(make, again)
 
 
-def _key_answer(row: Any, text: str | None) -> Response:
+def _key_answer(row: Any, text: str | None, **more: Any) -> Response:
     message = "Keep the key: it is not shown again" if text else "This key was made before; its text is not shown again"
-    return envelope.ok(
-        views.shown_key(row, text), message=message, status=201, headers={"Location": f"/api/v1/api-keys/{row.id}"}
-    )
+    shown = {**views.shown_key(row, text), **more}
+    return envelope.ok(shown, message=message, status=201, headers={"Location": f"/api/v1/api-keys/{row.id}"})
 
 
 @blueprint.get("/api-keys")
@@ -164,14 +166,29 @@ async def revoke_api_key(key_id: UUID) -> Response:
 @blueprint.post("/api-keys/<uuid:key_id>/rotate")
 @requires(Permission.KEY_WRITE)
 @describe(
-    Operation(tag="access", body=RotateKey, body_optional=True, answers={201: views.RotatedKeyView}, errors=(404, 409))
+    Operation(
+        tag="access",
+        body=RotateKey,
+        body_optional=True,
+        answers={201: views.RotatedKeyView},
+        errors=(404, 409, 422),
+        headers=("Idempotency-Key",),
+    )
 )
 async def rotate_api_key(key_id: UUID) -> Response:
     """Replace an API key by one that reaches as far; the old one stays valid for a while."""
-    data = await body.read(RotateKey, optional=True)
-    made, until = await services().keys.rotate(key_id, overlap=timedelta(seconds=data.overlap_seconds), by=actor())
-    shown = {**views.shown_key(made.row, made.text), "old_key_id": key_id, "old_key_valid_until": until}
-    return envelope.ok(shown, message="Keep the key: it is not shown again", status=201)
+    overlap = timedelta(seconds=(await body.read(RotateKey, optional=True)).overlap_seconds)
+    keys = services().keys
+
+    async def make(also: Also) -> Response:
+        made, until = await keys.rotate(key_id, overlap=overlap, by=actor(), also=also)
+        return _key_answer(made.row, made.text, old_key_id=key_id, old_key_valid_until=until)
+
+    async def again(new_id: str) -> Response:
+        new, old = await keys.get(UUID(new_id), by=actor()), await keys.get(key_id, by=actor())
+        return _key_answer(new, None, old_key_id=key_id, old_key_valid_until=old.revoked_at)
+
+    return await idempotency.once(make, again)
 
 
 # ---- people --------------------------------------------------------------------------------------------------------
@@ -211,15 +228,20 @@ async def list_users() -> Response:
 )
 async def create_user() -> Response:
     """Add a user; they need a key of their own to call anything."""
-    here, raw = services(), await body.raw()
     data = await body.read(CreateUser)
-    wanted = idempotency.wanted(raw)
-    known = await here.idempotency.find(wanted) if wanted else None
-    if known is not None:
-        account = views.account(await here.accounts.get(int(known)))
-        return idempotency.replayed(envelope.ok(account, message="User created", status=201))
-    made = await here.accounts.create(data.model_dump(), by=actor(), also=here.idempotency.with_resource(wanted))
-    return envelope.ok(views.account(made), message="User created", status=201)
+
+    async def make(also: Also) -> Response:
+        return _created(await services().accounts.create(data.model_dump(), by=actor(), also=also))
+
+    async def again(user_id: str) -> Response:
+        return _created(await services().accounts.get(int(user_id)))
+
+    return await idempotency.once(make, again)
+
+
+def _created(user: Account) -> Response:
+    place = {"Location": f"/api/v1/users/{user.user.id}"}
+    return envelope.ok(views.account(user), message="User created", status=201, headers=place)
 
 
 @blueprint.get(f"/users/<{ID}:user_id>")

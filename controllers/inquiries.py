@@ -23,7 +23,7 @@ def _shown(row: InquiryRow) -> dict[str, Any]:
 
 
 @blueprint.get("")
-@requires(Permission.EXECUTION_VIEW)
+@requires(Permission.INQUIRY_VIEW)
 @describe(
     Operation(tag="executions", query=views.InquiriesQuery, answers={200: list[views.InquiryView]}, errors=(400,))
 )
@@ -43,7 +43,7 @@ async def list_inquiries() -> Response:
 
 
 @blueprint.get("/<uuid:inquiry_id>")
-@requires(Permission.EXECUTION_VIEW)
+@requires(Permission.INQUIRY_VIEW)
 @describe(Operation(tag="executions", answers={200: views.InquiryView}, errors=(404,)))
 async def get_inquiry(inquiry_id: UUID) -> Response:
     """One inquiry."""

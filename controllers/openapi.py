@@ -220,7 +220,7 @@ class Provider(OpenAPIProvider):
             answers.setdefault(
                 str(status), {"content": {operation.media or "application/json": {}}} if operation.media else {}
             )
-        for status in _error_statuses(operation, permission):
+        for status in error_statuses(operation, permission):
             answers[str(status)] = _error_answer()
         for code, answer in answers.items():
             answer["description"] = HTTPStatus(int(code)).phrase
@@ -296,7 +296,8 @@ def _error_answer() -> Schema:
     return {"content": {"application/json": schema, "application/problem+json": schema}}
 
 
-def _error_statuses(operation: Operation, permission: Permission | None) -> set[int]:
+def error_statuses(operation: Operation, permission: Permission | None) -> set[int]:
+    """The statuses with which a route may refuse."""
     guarded = set() if permission is Permission.PUBLIC else {401, 403, 429, 503}
     takes = {400} if operation.query is not None else set()
     takes |= {400, 413, 415} if operation.body is not None else set()
@@ -320,4 +321,16 @@ def _header(name: str) -> Schema:
     }
 
 
-__all__ = ["Document", "Error", "Meta", "Operation", "Pagination", "describe", "hide", "install", "operation_of"]
+__all__ = [
+    "TAGS",
+    "Document",
+    "Error",
+    "Meta",
+    "Operation",
+    "Pagination",
+    "describe",
+    "error_statuses",
+    "hide",
+    "install",
+    "operation_of",
+]

@@ -111,8 +111,8 @@ async def run_retention() -> Response:
     asked = await body.read(RunRetention, optional=True)
     here = services().retention
     if asked.allow_imported:
-        await here.allow_imported(by=actor().user_id)
-    return envelope.ok({"deleted_runs": await here.run()}, message="Retention applied")
+        await here.allow_imported(by=actor())
+    return envelope.ok({"deleted_runs": await here.order(by=actor())}, message="Retention applied")
 
 
 @blueprint.put("/runs/<run_id>/pin")
@@ -150,4 +150,4 @@ async def get_outbox() -> Response:
 @describe(Operation(tag="runs", answers={200: RevivedView}))
 async def retry_outbox() -> Response:
     """Try again what was given up."""
-    return envelope.ok({"revived": await services().history.retry_outbox()})
+    return envelope.ok({"revived": await services().history.retry_outbox(by=actor())})

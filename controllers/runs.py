@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from controllers import body, envelope, pages
+from controllers import body, envelope, idempotency, pages
 from controllers import run_views as views
 from controllers.context import actor, services
 from controllers.errors import when_unavailable
@@ -36,35 +37,45 @@ EXPORT_PAGE = 500
 @blueprint.post("/langgraph/hooks/log_run")
 @requires(Permission.RUN_LOG)
 @describe(
-    Operation(tag="runs", body=views.LogRuns, answers={200: views.UpdatedOrBatch, 201: views.LoggedView}, bare=True)
+    Operation(
+        tag="runs",
+        body=views.LogRuns,
+        answers={200: views.UpdatedOrBatch, 201: views.LoggedView},
+        errors=(422,),
+        headers=("Idempotency-Key",),
+        bare=True,
+    )
 )
 async def log_run() -> Response:
     """Log a run, or an array of up to 1,000 runs; the same run again updates it and is never counted twice."""
-    found, status = await _log()
-    return envelope.bare(found, status=status)
+    return await idempotency.harmless(partial(_log, envelope.bare))
 
 
 @blueprint.post("/api/v1/runs")
 @requires(Permission.RUN_LOG)
-@describe(Operation(tag="runs", body=views.LogRuns, answers={200: views.UpdatedOrBatch, 201: views.LoggedView}))
+@describe(
+    Operation(
+        tag="runs",
+        body=views.LogRuns,
+        answers={200: views.UpdatedOrBatch, 201: views.LoggedView},
+        errors=(422,),
+        headers=("Idempotency-Key",),
+    )
+)
 async def create_run() -> Response:
     """Log a run, or an array of up to 1,000 runs; the same run again updates it and is never counted twice."""
-    found, status = await _log()
-    return envelope.ok(found, status=status)
+    return await idempotency.harmless(partial(_log, envelope.ok))
 
 
-async def _log() -> tuple[dict[str, Any], int]:
+async def _log(shape: Callable[..., Response]) -> Response:
     sent = await body.read_any(limit=services().rules.max_log_body_bytes, max_keys=KEYS)
     if isinstance(sent, list):
-        return {"results": await _log_batch(sent)}, 200
+        return shape({"results": await _log_batch(sent)})
     [logged] = await services().history.log(actor(), [parse_run(sent)])
     if logged.error is not None:
         raise logged.error
-    return {
-        "run_id": logged.run_id,
-        "id": logged.id,
-        "status": logged.status,
-    }, 201 if logged.status == "logged" else 200
+    shown = {"run_id": logged.run_id, "id": logged.id, "status": logged.status}
+    return shape(shown, status=201 if logged.status == "logged" else 200)
 
 
 async def _log_batch(sent: list[Any]) -> list[dict[str, Any]]:
@@ -138,21 +149,38 @@ async def _workflow_runs(identifier: str) -> dict[str, Any]:
 
 @blueprint.post("/workflows/<workflow_id>/runs/notify")
 @requires(Permission.RUN_LOG)
-@describe(Operation(tag="runs", body=views.NotifyRun, answers={200: views.NotifiedView}, errors=(400, 404), bare=True))
+@describe(
+    Operation(
+        tag="runs",
+        body=views.NotifyRun,
+        answers={200: views.NotifiedView},
+        errors=(400, 404, 422),
+        headers=("Idempotency-Key",),
+        bare=True,
+    )
+)
 async def notify(workflow_id: str) -> Response:
     """Tell the registry of a run: its summary follows, each run counted once."""
-    return envelope.bare(await _notify(workflow_id))
+    return await idempotency.harmless(partial(_notify, workflow_id, envelope.bare))
 
 
 @blueprint.post("/api/v1/workflows/<workflow_id>/runs/notify")
 @requires(Permission.RUN_LOG)
-@describe(Operation(tag="runs", body=views.NotifyRun, answers={200: views.NotifiedView}, errors=(400, 404)))
+@describe(
+    Operation(
+        tag="runs",
+        body=views.NotifyRun,
+        answers={200: views.NotifiedView},
+        errors=(400, 404, 422),
+        headers=("Idempotency-Key",),
+    )
+)
 async def notify_run(workflow_id: str) -> Response:
     """Tell the registry of a run: its summary follows, each run counted once."""
-    return envelope.ok(await _notify(workflow_id))
+    return await idempotency.harmless(partial(_notify, workflow_id, envelope.ok))
 
 
-async def _notify(identifier: str) -> dict[str, Any]:
+async def _notify(identifier: str, shape: Callable[..., Response]) -> Response:
     told = await body.read(views.NotifyRun)
     run = Run(
         wpk_id=identifier,
@@ -163,7 +191,7 @@ async def _notify(identifier: str) -> dict[str, Any]:
     )
     await services().history.notify(actor(), identifier, run)
     message = "Workflow run notification processed"
-    return {"message": message, "workflow_id": identifier, "run_id": told.run_id, "status": "updated"}
+    return shape({"message": message, "workflow_id": identifier, "run_id": told.run_id, "status": "updated"})
 
 
 @blueprint.get("/api/v1/workflows/<workflow_id>/stats")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
@@ -14,11 +15,13 @@ from controllers import signal_views as views
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
+from models.dal import Call
 from models.signals import Position, SignalFilter
 from services.access.actor import Actor
 from services.access.authentication import utc_now
-from services.insight.probes import Question
-from services.insight.signals import Signals
+from services.idempotency import Also
+from services.insight.probes import Answer, Question
+from services.insight.signals import Judgement, Signals
 from services.insight.watches import WatchWish
 
 blueprint = Blueprint("signals", __name__)
@@ -32,23 +35,51 @@ EXPORT_PAGE = 500
 
 @blueprint.post("/probe")
 @requires(Permission.SIGNAL_PROBE, public_read=True)
-@describe(Operation(tag="insight", body=views.ProbeBody, answers={200: views.ProbeView}, errors=(400,), bare=True))
+@describe(
+    Operation(
+        tag="insight",
+        body=views.ProbeBody,
+        answers={200: views.ProbeView},
+        errors=(400, 422),
+        headers=("Idempotency-Key",),
+        bare=True,
+    )
+)
 async def probe() -> Response:
     """Judge the newest value of every series of a query; those over the threshold become signals."""
-    return envelope.bare(await _probe())
+    return await _probe(envelope.bare)
 
 
 @blueprint.post(f"{API}/probe")
 @requires(Permission.SIGNAL_PROBE, public_read=True)
-@describe(Operation(tag="insight", body=views.ProbeBody, answers={200: views.ProbeView}, errors=(400,)))
+@describe(
+    Operation(
+        tag="insight",
+        body=views.ProbeBody,
+        answers={200: views.ProbeView},
+        errors=(400, 422),
+        headers=("Idempotency-Key",),
+    )
+)
 async def create_probe() -> Response:
     """Judge the newest value of every series of a query; those over the threshold become signals."""
-    return envelope.ok(await _probe())
+    return await _probe(envelope.ok)
 
 
-async def _probe() -> dict[str, Any]:
-    asked = await body.read(views.ProbeBody)
-    return views.probe(await services().insight.probes.probe(actor(), Question(**asked.model_dump()), now=utc_now()))
+async def _probe(shape: Callable[..., Response]) -> Response:
+    question = Question(**(await body.read(views.ProbeBody)).model_dump())
+
+    async def make(also: Also) -> Response:
+        def remembered(answer: Answer) -> Sequence[Call[Any]]:
+            return also(envelope.dumps(views.probe(answer)).decode())
+
+        probes = services().insight.probes
+        return shape(views.probe(await probes.probe(actor(), question, now=utc_now(), also=remembered)))
+
+    async def again(answer: str) -> Response:
+        return shape(orjson.loads(answer))
+
+    return await idempotency.once(make, again)
 
 
 # ---- signals -----------------------------------------------------------------------------------------------------------
@@ -115,14 +146,32 @@ async def get_signal(signal_id: UUID) -> Response:
 
 @blueprint.post(f"{API}/signals/<uuid:signal_id>/feedback")
 @requires(Permission.SIGNAL_JUDGE)
-@describe(Operation(tag="insight", body=views.FeedbackBody, answers={200: views.FeedbackView}, errors=(400, 404)))
+@describe(
+    Operation(
+        tag="insight",
+        body=views.FeedbackBody,
+        answers={200: views.FeedbackView},
+        errors=(400, 404, 422),
+        headers=("Idempotency-Key",),
+    )
+)
 async def judge_signal(signal_id: UUID) -> Response:
     """Say what you think of a signal: `noise` raises the bar of its series, `useful` restores it."""
     told = await body.read(views.FeedbackBody)
-    bar = await services().insight.signals.judge(
-        actor(), signal_id, verdict=told.verdict, note=told.note, now=utc_now()
-    )
-    return envelope.ok({"id": signal_id, "verdict": told.verdict, "bar": bar})
+    judgement = Judgement(verdict=told.verdict, note=told.note)
+
+    async def make(also: Also) -> Response:
+        judge = services().insight.signals.judge
+        return _judged(signal_id, told.verdict, await judge(actor(), signal_id, judgement, now=utc_now(), also=also))
+
+    async def again(bar: str) -> Response:
+        return _judged(signal_id, told.verdict, float(bar))
+
+    return await idempotency.once(make, again)
+
+
+def _judged(signal_id: UUID, verdict: str, bar: float) -> Response:
+    return envelope.ok({"id": signal_id, "verdict": verdict, "bar": bar})
 
 
 # ---- watches -----------------------------------------------------------------------------------------------------------
@@ -135,7 +184,7 @@ async def list_watches() -> Response:
     """Your watches; an administrator's: all."""
     at = pages.window(body.query(pages.PageQuery), UUID)
     rows, total = await services().insight.watches.list(
-        actor(), after=at.after[0] if at.after else None, count=at.limit + 1
+        actor(), after=at.after[0] if at.after else None, count=at.limit + 1, skip=at.offset
     )
     shown = rows[: at.limit]
     more = (shown[-1].id,) if len(rows) > at.limit else None
@@ -156,15 +205,16 @@ async def list_watches() -> Response:
 )
 async def create_watch() -> Response:
     """Let a probe run by itself; one signal per incident, which may start a workflow."""
-    here, raw = services(), await body.raw()
-    told = await body.read(views.WatchBody)
-    wanted = idempotency.wanted(raw)
-    known = await here.idempotency.find(wanted) if wanted else None
-    if known is not None:
-        return idempotency.replayed(_watch(await here.insight.watches.get(actor(), UUID(known))))
-    wish = WatchWish(**told.model_dump())
-    row = await here.insight.watches.create(actor(), wish, now=utc_now(), also=here.idempotency.with_resource(wanted))
-    return _watch(row)
+    wish = WatchWish(**(await body.read(views.WatchBody)).model_dump())
+    watches = services().insight.watches
+
+    async def make(also: Also) -> Response:
+        return _watch(await watches.create(actor(), wish, now=utc_now(), also=also))
+
+    async def again(watch_id: str) -> Response:
+        return _watch(await watches.get(actor(), UUID(watch_id)))
+
+    return await idempotency.once(make, again)
 
 
 def _watch(row: Any) -> Response:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
+from app import create_app
 from cli import main as command_line
+from config import load
 from controllers.errors import STATUS
+from controllers.guards import is_public_read, permission_of
+from controllers.openapi import TAGS, error_statuses, operation_of
 from services import errors
 from services.access.permissions import ADMIN_ONLY, Permission, Scope
 from services.metrics import Metrics
@@ -28,6 +35,37 @@ def permissions_page() -> str:
     lines += ["", f"`self:view` needs no scope. {admin} are for administrators only.", ""]
     lines += ["Which route asks for which permission is in the OpenAPI document: `x-permission` of each operation.", ""]
     return "\n".join(lines)
+
+
+def routes_page() -> str:
+    """Every route, what it asks for and what it answers."""
+    app = create_app(load({}))
+    lines = ["# Routes", "", MARK, ""]
+    lines += ["Every route of the server. Bodies, fields and answers are in the OpenAPI document: `/docs` and `/openapi.json`.", ""]
+    lines += ["The permission is what a key with [scopes](permissions.md) needs; which workflow, pack or run it may touch is", "decided besides, see [who may do what](../explanation/access.md)."]
+    lines += ["Every guarded route may answer 401, 403, 429 and 503, every route 500; they are not repeated here.", "*once* marks a route that takes an `Idempotency-Key`.", ""]
+    rows = defaultdict(list)
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        operation = operation_of(view)
+        if operation is not None:
+            for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
+                rows[operation.tag].append(_route(method, rule.rule, view))
+    for tag, text in TAGS.items():
+        lines += [f"## {tag.capitalize()}", "", text, "", "| route | does | permission | statuses |", "|---|---|---|---|"]
+        lines += [*sorted(rows[tag], key=lambda row: (row.split("`")[1].split()[1], row)), ""]
+    return "\n".join(lines)
+
+
+def _route(method: str, rule: str, view: Any) -> str:
+    operation, permission = operation_of(view), permission_of(view)
+    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+    does = (view.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    everywhere = {401, 403, 429, 500, 503}
+    statuses = [*sorted(operation.answers), *sorted(error_statuses(operation, permission) - everywhere)]
+    once = " *once*" if "Idempotency-Key" in operation.headers else ""
+    opened = " or public reads" if is_public_read(view) else ""
+    return f"| `{method} {path}`{once} | {does} | `{permission.label}`{opened} | {' '.join(map(str, statuses))} |"
 
 
 def errors_page() -> str:
@@ -103,6 +141,7 @@ def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Co
 
 PAGES = {
     "reference/permissions.md": permissions_page,
+    "reference/routes.md": routes_page,
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
     "reference/cli.md": cli_page,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from models.dal import Call
 from models.records import uuid7
 
 CLAIM_PG = """UPDATE outbox SET next_at = :until WHERE id IN (
@@ -76,11 +77,12 @@ async def bury(db: Any, tasks: Sequence[Task], *, at: datetime, error: str) -> N
     await db(db.outbox.id.belongs(ids)).update(dead_at=at, attempts=db.outbox.attempts + 1, error=error[:1000])
 
 
-async def revive(db: Any, kind: str, *, now: datetime) -> int:
+def revive(db: Any, kind: str, *, now: datetime) -> Call[int]:
     """Let dead tasks be tried again; how many there were."""
     outbox = db.outbox
     dead = db((outbox.kind == kind) & (outbox.dead_at != None))  # noqa: E711 - SQL
-    return int(await dead.update(dead_at=None, attempts=0, next_at=now, error=None))
+    call: Call[int] = dead.update(dead_at=None, attempts=0, next_at=now, error=None)
+    return call
 
 
 async def backlog(db: Any, kind: str) -> Backlog:

@@ -9,8 +9,10 @@ from uuid import UUID
 
 import orjson
 
+from models.bulk import Row
 from models.dal import Round
 from models.dal.codecs import dump_json, timestamp_text
+from models.journal_statements import AUDIT
 from models.records import uuid7
 from models.run_facts import KnownRun, RunKey, RunRow, Tally
 
@@ -96,6 +98,11 @@ class SqliteRunWriter:
                 for workflow, last in tally.latest.items()
             ],
         )
+
+    def record(self, rows: Sequence[Row]) -> None:
+        """Add rows of the audit record."""
+        for text, values in AUDIT.sqlite(rows):
+            self._round.change(text, values)
 
     def enqueue(self, kind: str, subjects: Iterable[UUID], now: datetime) -> None:
         """Put work into the outbox; work that waits already is not put twice."""
@@ -198,6 +205,10 @@ class PostgresRunWriter:
             (workflow, last.added, last.run_id, last.status, last.at) for workflow, last in tally.latest.items()
         ]:
             await self._connection.execute(PG_LATEST, *_columns(latest, 5))
+
+    async def record(self, rows: Sequence[Row]) -> None:
+        """Add rows of the audit record."""
+        await self._connection.execute(AUDIT.postgres, *AUDIT.arrays(rows))
 
     async def enqueue(self, kind: str, subjects: Iterable[UUID], now: datetime) -> None:
         """Put work into the outbox; work that waits already is not put twice."""

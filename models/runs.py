@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from models.dal import Call
 from models.run_facts import RunFilter, Visible
 
 SCANNED = 50_000
@@ -211,9 +212,10 @@ async def payloads(db: Any, run: UUID) -> Payloads | None:
     return Payloads(inputs=row["inputs"], outputs=row["outputs"], node_logs=row["node_logs"]) if row else None
 
 
-async def pin(db: Any, run: UUID, *, pinned: bool) -> None:
+def pin(db: Any, run: UUID, *, pinned: bool) -> Call[int]:
     """Keep a run for ever, or no longer."""
-    await db(db.workflow_runs.id == run).update(pinned=pinned)
+    call: Call[int] = db(db.workflow_runs.id == run).update(pinned=pinned)
+    return call
 
 
 async def _summaries(db: Any, text: str, sql: RunSql) -> list[RunSummary]:

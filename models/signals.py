@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from models.dal import AsyncDAL, Call
@@ -73,6 +73,13 @@ class WatchRow:
     last_error: str | None
     worker: UUID | None
     created: datetime
+
+
+class Whose(NamedTuple):
+    """Which watches: of one owner or (None) of all; of one community and of none, or (None) of all."""
+
+    owner: int | None
+    community: int | None
 
 
 Position = tuple[datetime, UUID]
@@ -210,19 +217,25 @@ async def watch(db: Any, watch_id: UUID) -> WatchRow | None:
     return WatchRow(**row) if row else None
 
 
-async def watches(db: Any, *, owner: int | None, after: UUID | None, count: int) -> list[WatchRow]:
-    """Watches by id, of one owner or (None) of all."""
+async def watches(db: Any, whose: Whose, *, after: UUID | None, count: int, skip: int = 0) -> list[WatchRow]:
+    """Watches by id."""
+    rows = await db(_watched(db, whose, after)).select(orderby=db.watch.id, limit=count, offset=skip)
+    return [WatchRow(**row) for row in rows]
+
+
+async def watch_total(db: Any, whose: Whose) -> int:
+    """How many watches there are."""
+    return int(await db(_watched(db, whose, None)).count())
+
+
+def _watched(db: Any, whose: Whose, after: UUID | None) -> Any:
     w = db.watch
     query = w.id > (after or UUID(int=0))
-    if owner is not None:
-        query &= w.owner_id == owner
-    return [WatchRow(**row) for row in await db(query).select(orderby=w.id, limit=count)]
-
-
-async def watch_total(db: Any, *, owner: int | None) -> int:
-    """How many watches there are, of one owner or of all."""
-    w = db.watch
-    return int(await db(w.owner_id == owner if owner is not None else w.id > UUID(int=0)).count())
+    if whose.owner is not None:
+        query &= w.owner_id == whose.owner
+    if whose.community is not None:
+        query &= (w.community_id == whose.community) | (w.community_id == None)  # noqa: E711 - SQL
+    return query
 
 
 def drop_watch(db: AsyncDAL, watch_id: UUID) -> Call[int]:

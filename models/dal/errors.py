@@ -6,8 +6,7 @@ DatabaseError
 ├── Violation            any other constraint, or a value its column cannot hold
 ├── Unavailable          the database cannot answer now; the outcome of a write may be unknown
 │   ├── DeadlineExceeded     the statement ran longer than it may, and was stopped
-│   ├── ReadOnly             it answers, but takes no writes
-│   └── Full                 it answers, but has no room for what should be written
+│   └── ReadOnly             it answers, but takes no writes
 ├── MigrationFailed      a numbered file was changed, or does not apply
 └── StatementFailed      the statement itself is wrong: a bug of ours
 """
@@ -63,10 +62,6 @@ class DeadlineExceeded(Unavailable):
 
 class ReadOnly(Unavailable):
     """The database takes no writes."""
-
-
-class Full(Unavailable):
-    """The database has no room: its disk is full, or it may not grow any more. Nothing was written."""
 
 
 class MigrationFailed(DatabaseError):

@@ -9,7 +9,6 @@ from models.dal.errors import (
     DatabaseError,
     DeadlineExceeded,
     Duplicate,
-    Full,
     Kind,
     ReadOnly,
     StatementFailed,
@@ -59,7 +58,7 @@ def _ours(error: Exception, connection: sqlite3.Connection | None) -> DatabaseEr
     if primary == sqlite3.SQLITE_READONLY:
         return ReadOnly("the database file is read-only")
     if primary in _ELSEWHERE:
-        return (Full if primary == sqlite3.SQLITE_FULL else Unavailable)(f"SQLite: {message}")
+        return Unavailable(f"SQLite: {message}")
     return StatementFailed(message)
 
 

@@ -15,6 +15,7 @@ from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.access.authentication import Authentication
 from services.errors import Conflict, NotFound
+from services.idempotency import Also, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,7 @@ class Accounts:
         self._audit = audit
         self._authentication = authentication
 
-    async def create(
-        self, values: Mapping[str, Any], *, by: Actor, also: Callable[[int], Sequence[Call[Any]]] | None = None
-    ) -> Account:
+    async def create(self, values: Mapping[str, Any], *, by: Actor, also: Also = nothing) -> Account:
         """Add a user; `also` yields statements of the same transaction for their id.
 
         Raises `Conflict` when the name is taken.
@@ -46,7 +45,7 @@ class Accounts:
                 new = await models.access.insert_user(self._db, row)
                 assert new is not None
                 entry = self._entry("create_user", new.id, by, {"name": row["name"], "is_admin": row["is_admin"]})
-                await self._db.batch(self._audit.call(entry), *(also(new.id) if also else ()))
+                await self._db.batch(self._audit.call(entry), *also(new.id))
         except Duplicate:
             raise Conflict(f"The name {row['name']} is taken") from None
         say(entry)

@@ -36,6 +36,10 @@ class Actor:
         """The communities in which the user holds a role."""
         return frozenset(community for community, _ in self.roles)
 
+    def reaches(self, community_id: int | None) -> bool:
+        """Whether the key may be used there at all: everywhere, or in its one community and where there is none."""
+        return self.community_id is None or community_id is None or self.community_id == community_id
+
     @property
     def subject(self) -> Subject:
         """The caller as the permission rules see it."""

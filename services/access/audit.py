@@ -16,6 +16,7 @@ from uuid import UUID
 
 import models.audit
 from models.dal import AsyncDAL, Call
+from models.journal_statements import AUDIT
 from models.records import uuid7
 from services.access.actor import Actor
 
@@ -126,8 +127,20 @@ class AuditLog:
         return models.audit.insert(self._db, self.values(entry))
 
     def values(self, entry: Entry) -> dict[str, Any]:
-        """The row, for callers that write it themselves in a grouped commit; they `say` it afterwards."""
+        """The row, for callers that write it themselves; they `say` it afterwards."""
         return entry.columns(row_id=uuid7(), at=self._now())
+
+    def bulk(self, entry: Entry) -> tuple[Any, ...]:
+        """The row for the statement `AUDIT` of a grouped commit; its caller `say`s it afterwards."""
+        values = self.values(entry)
+        return tuple(_plain(values[name]) for name in _BULK)
+
+
+_BULK = tuple(name for name, _ in AUDIT.fields)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
 
 
 # ---- the two forms of a line ---------------------------------------------------------------------------------------

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import models.access
@@ -19,6 +18,7 @@ from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.access.authentication import Authentication
 from services.access.permissions import Scope, narrower
 from services.errors import Conflict, Denied, Invalid, NotFound
+from services.idempotency import Also, nothing
 
 MAX_OVERLAP = timedelta(days=7)
 
@@ -51,9 +51,7 @@ class KeyService:
         self._authentication = authentication
         self._pepper = pepper
 
-    async def create(
-        self, wish: KeyWish, *, by: Actor, also: Callable[[UUID], Sequence[Call[Any]]] | None = None
-    ) -> ShownKey:
+    async def create(self, wish: KeyWish, *, by: Actor, also: Also = nothing) -> ShownKey:
         """Make a key; `also` yields statements of the same transaction for its id.
 
         Raises `Denied` when it would reach further than the key that makes it, `NotFound` for an unknown user.
@@ -68,8 +66,7 @@ class KeyService:
                 raise NotFound(f"There is no user {user_id}")
         made = self._make(wish, user_id, now)
         entry = self._entry("create_api_key", made.row, by)
-        calls = also(made.row.id) if also else ()
-        await self._db.batch(self._insert(made), self._audit.call(entry), *calls)
+        await self._db.batch(*also(made.row.id), self._insert(made), self._audit.call(entry))
         say(entry)
         return made
 
@@ -97,9 +94,12 @@ class KeyService:
         self._authentication.forget()
         return now if row.revoked_at is None else min(now, row.revoked_at)
 
-    async def rotate(self, key_id: UUID, *, overlap: timedelta, by: Actor) -> tuple[ShownKey, datetime]:
+    async def rotate(
+        self, key_id: UUID, *, overlap: timedelta, by: Actor, also: Also = nothing
+    ) -> tuple[ShownKey, datetime]:
         """Replace a key by one that reaches as far; the old one stays valid for `overlap`.
 
+        `also` yields statements of the same transaction for the new key's id.
         Raises `NotFound`, `Conflict` when it has ended or was rotated already.
         """
         old = await self.get(key_id, by=by)
@@ -113,7 +113,7 @@ class KeyService:
         ended = models.access.end_key(self._db, old.id, at=until, rotated_to=made.row.id).expect(1)
         entry = self._entry("rotate_api_key", old, by)
         try:
-            await self._db.batch(self._insert(made), ended, self._audit.call(entry))
+            await self._db.batch(*also(made.row.id), self._insert(made), ended, self._audit.call(entry))
         except Stale:
             raise Conflict("The key has ended or was rotated already") from None
         say(entry)

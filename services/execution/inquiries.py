@@ -100,6 +100,8 @@ class Inquiries:
         return answered
 
     async def _sees(self, by: Actor, row: InquiryRow) -> bool:
+        if not by.reaches(row.community_id):
+            return False
         if by.is_admin or row.requester_id == by.user_id or _is_assigned(by, row):
             return True
         return await self._holds(by, row, Flag.VIEW)

@@ -40,8 +40,6 @@ from services.idempotency import Idempotency, Wanted
 from services.registry import lookup
 from services.registry.caller import Caller
 
-AUDIT_COLUMNS = tuple(name for name, _ in AUDIT.fields)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
@@ -282,13 +280,8 @@ class Lifecycle:
 
     def audit_row(self, entry: Entry) -> tuple[Any, ...]:
         """The values of the AUDIT statement."""
-        values = self.audit.values(entry)
-        return tuple(_plain(values.get(name)) for name in AUDIT_COLUMNS)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else value
+        return self.audit.bulk(entry)
 
 
 def _is_own(row: ExecutionRow, by: Actor) -> bool:
-    return row.triggered_by is not None and row.triggered_by == by.user_id
+    return row.triggered_by is not None and row.triggered_by == by.user_id and by.reaches(row.community_id)

@@ -15,11 +15,12 @@ from models.run_facts import RunFilter
 from models.run_stats import days
 from models.runs import Payloads, Position, RunSummary, WorkflowRuns
 from services.access.actor import Actor
+from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.access.permission_service import PermissionService
 from services.errors import Conflict, Denied, MillraceError, RunNotFound, WorkflowNotFound
 from services.history import node_stats
 from services.history.index_round import EMBED
-from services.history.log_round import INDEX
+from services.history.log_round import INDEX, Report
 from services.history.record import Run
 from services.history.runs import RunLog, Target
 from services.history.search import Answer, RunSearch
@@ -121,7 +122,7 @@ class History:
     def __init__(self, db: Any, log: RunLog, search: RunSearch, *, permissions: PermissionService, find: Find) -> None:
         """`find` names the registered workflow an identifier means."""
         self._db, self._log, self._search = db, log, search
-        self._now = log.now
+        self._now, self._audit = log.now, AuditLog(db, now=log.now)
         self._permissions, self._find = permissions, find
         self._remembered = Remembered(find)
         self._visibility = Visibility(db, permissions)
@@ -143,7 +144,12 @@ class History:
             reports.append(self._log.report(run, source="langgraph", target=target, community_id=community))
             places.append(place)
             outcomes.append(LoggedRun(run_id=run.run_id, status="logged"))
-        for place, logged in zip(places, await self._log.submit(reports), strict=True):
+        if not reports:
+            return outcomes
+        entry = _logged(actor, reports)
+        done = await self._log.submit(reports, record=self._audit.bulk(entry))
+        say(entry)
+        for place, logged in zip(places, done, strict=True):
             status = "logged" if logged.new else "updated"
             outcomes[place] = replace(outcomes[place], id=logged.id, status=status)
         return outcomes
@@ -155,7 +161,10 @@ class History:
             raise WorkflowNotFound(workflow=identifier)
         await self._permissions.require(actor, workflow, Flag.EXECUTE)
         run = replace(run, wpk_id=workflow.package_id)
-        await self._log.log([run], source="notify", target=_target(workflow))
+        report = self._log.report(run, source="notify", target=_target(workflow))
+        entry = _logged(actor, [report])
+        await self._log.submit([report], record=self._audit.bulk(entry))
+        say(entry)
 
     async def _target(self, actor: Actor, run: Run) -> Target | None:
         workflow = await self._remembered(run.wpk_id)
@@ -180,7 +189,17 @@ class History:
             workflow = await self._find(str(run.workflow_id))
             if workflow is not None:
                 await self._permissions.require(actor, workflow, Flag.EXECUTE)
-        await runs.pin(self._db, run.id, pinned=pinned)
+        entry = Entry(
+            category=Category.AUDIT,
+            action="pin_run" if pinned else "unpin_run",
+            result=Result.SUCCESS,
+            actor=actor,
+            community_id=run.community_id,
+            workflow_id=run.workflow_id,
+            resource=f"run:{run.id}",
+        )
+        await self._db.batch(runs.pin(self._db, run.id, pinned=pinned), self._audit.call(entry))
+        say(entry)
         return replace(run, pinned=pinned)
 
     # ---- the work behind it ----
@@ -194,9 +213,13 @@ class History:
             "given_up": await outbox.dead(self._db, count=100),
         }
 
-    async def retry_outbox(self) -> int:
+    async def retry_outbox(self, *, by: Actor) -> int:
         """Try again what was given up; how much."""
-        return sum([await outbox.revive(self._db, kind, now=self._now()) for kind in (INDEX, EMBED)])
+        entry = Entry(category=Category.AUDIT, action="retry_outbox", result=Result.SUCCESS, actor=by)
+        revived = [outbox.revive(self._db, kind, now=self._now()) for kind in (INDEX, EMBED)]
+        done = await self._db.batch(*revived, self._audit.call(entry))
+        say(entry)
+        return sum(done[: len(revived)])
 
     # ---- reading ----
 
@@ -319,6 +342,21 @@ class _Scope:
 
 def _target(workflow: Registered) -> Target:
     return Target(workflow_id=workflow.id, version=workflow.version, community_id=workflow.community_id)
+
+
+def _logged(actor: Actor, reports: Sequence[Report]) -> Entry:
+    """One row for a request, however many runs it brings."""
+    first = reports[0]
+    return Entry(
+        category=Category.AUDIT,
+        action="log_run",
+        result=Result.SUCCESS,
+        actor=actor,
+        community_id=first.community_id,
+        workflow_id=first.workflow_id,
+        resource=first.run.wpk_id,
+        details={"run_id": first.run.run_id, "status": str(first.run.canonical), "runs": len(reports)},
+    )
 
 
 def _page(rows: list[RunSummary], count: int, total: int, *, capped: bool) -> Page:

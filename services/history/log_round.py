@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from models.bulk import Row
 from models.run_facts import KnownRun, RunKey, RunRow, Tally
 from services.conversation import Conversation
 from services.history.record import RANK, Run, Stored, merge
@@ -66,8 +67,11 @@ class Logged:
     new: bool
 
 
-def log_round(reports: Sequence[Report]) -> Conversation[list[Logged]]:
-    """Log every report; later reports of one run see what earlier ones of the same round did."""
+def log_round(reports: Sequence[Report], records: Sequence[Row] = ()) -> Conversation[list[Logged]]:
+    """Log every report; later reports of one run see what earlier ones of the same round did.
+
+    `records`: rows of the audit record that belong to them.
+    """
     firsts: dict[RunKey, Report] = {}
     for report in reports:
         firsts.setdefault(report.key, report)
@@ -80,6 +84,8 @@ def log_round(reports: Sequence[Report]) -> Conversation[list[Logged]]:
             tally.saw(row, added=1)
     again = [report for report in reports if report.key not in new or firsts[report.key] is not report]
     known = yield from _again(again, tally)
+    if records:
+        yield "record", records
     yield "count", tally
     ended = {row.id for row in rows if row.key in new and RANK[row.status]}
     ended.update(known[report.key].id for report in again if RANK[known[report.key].status])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,8 @@ from models.records import RunStatus
 from models.retention import Doomed, Expired, PostgresReaper, SqliteReaper
 from models.run_facts import Tally
 from models.run_writer import PostgresRunWriter, SqliteRunWriter
+from services.access.actor import Actor
+from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.conversation import Conversation, drive, drive_async
 from services.history.vectors import VectorStore
 
@@ -60,6 +62,7 @@ class Retention:
     ) -> None:
         self.policy = policy
         self._db, self._now, self._store = db, now, store
+        self._audit = AuditLog(db, now=now)
         self._lane = db.grouped(sqlite=_sqlite, postgres=_postgres, limit=1)
 
     async def preview(self) -> Preview:
@@ -99,10 +102,17 @@ class Retention:
         """A little of it, often: what a server does in the background."""
         await self.run(batches=5)
 
-    async def allow_imported(self, *, by: int | None) -> None:
+    async def order(self, *, by: Actor) -> int:
+        """Somebody wants it now: that is in the record before the first run goes; how many went."""
+        await self._audit.write(_entry("run_retention", by, asdict(self.policy)))
+        return await self.run()
+
+    async def allow_imported(self, *, by: Actor) -> None:
         """From now on adopted and imported runs are like all others."""
-        table = self._db.retention_consent
-        await table.upsert(table.subject, subject=retention.IMPORTED, granted_at=self._now(), granted_by=by)
+        table, entry = self._db.retention_consent, _entry("allow_imported", by, {})
+        consent = table.upsert(table.subject, subject=retention.IMPORTED, granted_at=self._now(), granted_by=by.user_id)
+        await self._db.batch(consent, self._audit.call(entry))
+        say(entry)
 
     def _by_age(self, *, imported: bool) -> list[Expired]:
         limits = ((SUCCESS, self.policy.success_days), (FAILURE, self.policy.failure_days))
@@ -149,6 +159,10 @@ class Retention:
 
     async def _imported(self) -> bool:
         return await retention.consent(self._db, retention.IMPORTED) is not None
+
+
+def _entry(action: str, by: Actor, details: dict[str, Any]) -> Entry:
+    return Entry(category=Category.AUDIT, action=action, result=Result.SUCCESS, actor=by, details=details)
 
 
 def reap(expired: Expired) -> Conversation[list[UUID]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from models.bulk import Row
 from models.dal import Round
 from models.records import uuid7
 from models.run_writer import PostgresRunWriter, SqliteRunWriter
-from services.conversation import drive, drive_async
+from services.conversation import Conversation, drive, drive_async
 from services.history.log_round import Logged, Report, log_round
 from services.history.record import Run
 from services.metrics import Metrics
@@ -29,10 +30,17 @@ class Target:
     community_id: int | None
 
 
+class Member(NamedTuple):
+    """One request: its reports, and its row of the audit record."""
+
+    reports: Sequence[Report]
+    record: Row | None = None
+
+
 class Lane(Protocol):
     """A grouped writer of the data layer."""
 
-    async def submit(self, member: Sequence[Report]) -> list[Logged]:
+    async def submit(self, member: Member) -> list[Logged]:
         """Write the reports of one request together with everybody else's."""
 
 
@@ -64,28 +72,31 @@ class RunLog:
             workflow_version=target.version if target else None,
         )
 
-    async def submit(self, reports: Sequence[Report]) -> list[Logged]:
-        """Log reports; on return they are durable."""
+    async def submit(self, reports: Sequence[Report], *, record: Row | None = None) -> list[Logged]:
+        """Log reports; on return they are durable. `record`: their row of the audit record, of the same transaction."""
         if not reports:
             return []
-        logged = await self._lane.submit(reports)
+        logged = await self._lane.submit(Member(reports, record))
         if self._metrics is not None:
             for report in reports:
                 self._metrics.run_logged(report.source, report.run.canonical)
         return logged
 
 
-def _sqlite_round(round_: Round, members: Sequence[Sequence[Report]]) -> list[list[Logged]]:
-    reports = [report for member in members for report in member]
-    return _dealt(members, drive(log_round(reports), SqliteRunWriter(round_)))
+def _sqlite_round(round_: Round, members: Sequence[Member]) -> list[list[Logged]]:
+    return _dealt(members, drive(_round(members), SqliteRunWriter(round_)))
 
 
-async def _postgres_round(connection: Any, members: Sequence[Sequence[Report]]) -> list[list[Logged]]:
-    reports = [report for member in members for report in member]
-    return _dealt(members, await drive_async(log_round(reports), PostgresRunWriter(connection)))
+async def _postgres_round(connection: Any, members: Sequence[Member]) -> list[list[Logged]]:
+    return _dealt(members, await drive_async(_round(members), PostgresRunWriter(connection)))
 
 
-def _dealt(members: Sequence[Sequence[Report]], logged: Sequence[Logged]) -> list[list[Logged]]:
+def _round(members: Sequence[Member]) -> Conversation[list[Logged]]:
+    reports = [report for member in members for report in member.reports]
+    return log_round(reports, [member.record for member in members if member.record is not None])
+
+
+def _dealt(members: Sequence[Member], logged: Sequence[Logged]) -> list[list[Logged]]:
     """Every member's share of the answers."""
     rest = iter(logged)
-    return [[next(rest) for _ in member] for member in members]
+    return [[next(rest) for _ in member.reports] for member in members]

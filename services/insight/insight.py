@@ -66,7 +66,7 @@ class Insight:
             db, self.sampler, see=around.see, find=around.find, has_prometheus=around.prometheus is not None
         )
         sources = Sources(local, around.prometheus)
-        self.probes = Probes(db, sources, self.helper, find=around.find, metrics=around.metrics)
+        self.probes = Probes(db, sources, self.helper, find=around.find, around=around)
         self.signals = Signals(db, see=around.see, find=around.find, audit=around.audit)
         self.watches = Watches(db, sources, self.helper, self.probes, audit=around.audit)
         self.own_runs = OwnRuns(db, self.helper, find=around.find, see=around.see, metrics=around.metrics)

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from models import signals
+from models.dal import Call
 from models.records import uuid7
 from models.signals import SignalRow
 from services.access.actor import Actor
+from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.errors import BadRequest
 from services.insight.jobs import Judged
 from services.insight.sources import Sources, Wanted
@@ -44,6 +46,7 @@ class Workflow(Protocol):
         ...
 
 
+Calls = Sequence[Call[Any]]
 Find = Callable[[str], Awaitable[Workflow | None]]
 
 
@@ -80,15 +83,34 @@ class Answer:
         return self.found[0]
 
 
+class Noted(Protocol):
+    """Where a probe counts and records what it stored."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """The record."""
+        ...
+
+
 class Probes:
     """Runs probes and stores their signals."""
 
-    def __init__(self, db: Any, sources: Sources, computer: Computer, *, find: Find, metrics: Metrics) -> None:
+    def __init__(self, db: Any, sources: Sources, computer: Computer, *, find: Find, around: Noted) -> None:
         self._db, self._sources, self._computer = db, sources, computer
-        self._find, self._metrics = find, metrics
+        self._find, self._metrics, self._audit = find, around.metrics, around.audit
 
-    async def probe(self, actor: Actor, question: Question, *, now: datetime) -> Answer:
-        """Judge every series now. BadRequest without data, Unavailable when the source does not answer."""
+    async def probe(
+        self, actor: Actor, question: Question, *, now: datetime, also: Callable[[Answer], Calls] = lambda _: ()
+    ) -> Answer:
+        """Judge every series now. BadRequest without data, Unavailable when the source does not answer.
+
+        `also` yields statements for the transaction that stores the signals.
+        """
         if question.method not in METHODS:
             raise BadRequest(f"No method {question.method!r}; there are {', '.join(METHODS)}")
         wanted = Wanted(
@@ -111,12 +133,19 @@ class Probes:
             unusual = one.score > 0 and one.score >= question.threshold + bars.get(one.key, 0.0)
             row = await self.row(one, question.method, fetched.source, actor, now) if unusual else None
             found.append((one, row))
-        await self.store([(row, one.window) for one, row in found if row is not None])
-        return Answer(
+        answer = Answer(
             source=fetched.source,
             method=question.method,
             found=[Found(judged=one, signal_id=row.id if row else None) for one, row in found],
         )
+        new = [(row, one.window) for one, row in found if row is not None]
+        if not new:
+            await self.store([], also(answer))
+            return answer
+        entry = _entry(actor, question, [row for row, _ in new])
+        await self.store(new, [*also(answer), self._audit.call(entry)])
+        say(entry)
+        return answer
 
     async def row(self, one: Judged, method: str, source: str, actor: Actor, now: datetime) -> SignalRow:
         """A signal about a series; one about the runs of a registered workflow belongs to that workflow."""
@@ -136,13 +165,28 @@ class Probes:
             community_id=workflow.community_id if workflow else actor.community_id,
         )
 
-    async def store(self, rows: Sequence[tuple[SignalRow, Any]]) -> None:
-        """Store signals, all or none."""
-        if rows:
-            await self._db.batch(*(signals.insert(self._db, row, window) for row, window in rows))
+    async def store(self, rows: Sequence[tuple[SignalRow, Any]], also: Calls = ()) -> None:
+        """Store signals and what belongs to them, all or none."""
+        if rows or also:
+            await self._db.batch(*also, *(signals.insert(self._db, row, window) for row, window in rows))
         for row, _ in rows:
             self._metrics.signals.labels(row.method or "").inc()
 
     async def _workflow(self, one: Judged) -> Workflow | None:
         name = one.labels.get("workflow")
         return await self._find(name) if name else None
+
+
+def _entry(actor: Actor, question: Question, rows: Sequence[SignalRow]) -> Entry:
+    """One row for a probe, however many signals it stores."""
+    first = rows[0]
+    return Entry(
+        category=Category.AUDIT,
+        action="store_signal",
+        result=Result.SUCCESS,
+        actor=actor,
+        community_id=first.community_id,
+        workflow_id=first.workflow_id,
+        resource=f"signal:{first.id}",
+        details={"query": question.query, "signals": len(rows)},
+    )

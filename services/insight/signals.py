@@ -14,6 +14,7 @@ from models.signals import Position, SignalFilter, SignalRow
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.errors import NotFound
+from services.idempotency import Also, nothing
 from services.insight.probes import Find
 
 STEP, MOST = 0.5, 3.0
@@ -32,6 +33,14 @@ class Detail:
     """[[seconds since 1970, value], …] up to the judged point."""
     runs: list[Any]
     bar: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a person says of a signal: `useful`, `noise` or `expected`."""
+
+    verdict: str
+    note: str | None = None
 
 
 class Signals:
@@ -63,8 +72,14 @@ class Signals:
         bars = await signals.bars(self._db, [row.series]) if row.series else {}
         return Detail(signal=row, window=window or [], runs=runs, bar=bars.get(row.series or "", 0.0))
 
-    async def judge(self, actor: Actor, signal: UUID, *, verdict: str, note: str | None, now: datetime) -> float:
-        """Keep a person's verdict; the bar of the series from now on. `noise` raises it, `useful` restores it."""
+    async def judge(
+        self, actor: Actor, signal: UUID, judgement: Judgement, *, now: datetime, also: Also = nothing
+    ) -> float:
+        """Keep a person's verdict; the bar of the series from now on. `noise` raises it, `useful` restores it.
+
+        `also` yields statements of the same transaction for the bar.
+        """
+        verdict = judgement.verdict
         row, _ = await self._get(actor, signal)
         series = row.series or row.metric
         bar = (await signals.bars(self._db, [series])).get(series, 0.0)
@@ -83,7 +98,8 @@ class Signals:
             details={"verdict": verdict, "series": series, "bar": bar},
         )
         await self._db.batch(
-            signals.judge(self._db, signal, verdict=verdict, note=note),
+            *also(bar),
+            signals.judge(self._db, signal, verdict=verdict, note=judgement.note),
             signals.set_bar(self._db, series, bar, at=now),
             self._audit.call(entry),
         )

@@ -16,12 +16,12 @@ from uuid import UUID
 
 import models.access
 from models import signals
-from models.dal import Call
 from models.records import uuid7
-from models.signals import SignalRow, WatchRow
+from models.signals import SignalRow, WatchRow, Whose
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.errors import BadRequest, MillraceError, NotFound
+from services.idempotency import Also, nothing
 from services.insight.jobs import Judged, WatchJob
 from services.insight.probes import METHODS, Computer, Probes
 from services.insight.sources import Sources, Wanted
@@ -36,9 +36,6 @@ STALE_S = 300
 
 Start = Callable[[Actor, str, Mapping[str, Any], Mapping[str, Any]], Awaitable[object]]
 """Starts a workflow: as whom, which, variables, metadata."""
-
-
-Also = Callable[[UUID], Sequence[Call[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +73,7 @@ class Watches:
 
     # ---- keeping ----
 
-    async def create(self, actor: Actor, wish: WatchWish, *, now: datetime, also: Also = lambda _: ()) -> WatchRow:
+    async def create(self, actor: Actor, wish: WatchWish, *, now: datetime, also: Also = nothing) -> WatchRow:
         """A new watch of the caller; its first run comes at once. BadRequest when it cannot work.
 
         `also` yields statements of the same transaction for its id.
@@ -105,15 +102,15 @@ class Watches:
             created=now,
         )
         entry = _entry(actor, "create_watch", row)
-        await self._db.batch(signals.insert_watch(self._db, row), self._audit.call(entry), *also(row.id))
+        await self._db.batch(*also(row.id), signals.insert_watch(self._db, row), self._audit.call(entry))
         say(entry)
         return row
 
-    async def list(self, actor: Actor, *, after: UUID | None, count: int) -> tuple[list[WatchRow], int]:
+    async def list(self, actor: Actor, *, after: UUID | None, count: int, skip: int = 0) -> tuple[list[WatchRow], int]:
         """The caller's watches (an administrator: all), by id, and how many there are."""
-        owner = None if actor.is_admin else actor.user_id
-        rows = await signals.watches(self._db, owner=owner, after=after, count=count)
-        return rows, await signals.watch_total(self._db, owner=owner)
+        whose = Whose(None if actor.is_admin else actor.user_id, actor.community_id)
+        rows = await signals.watches(self._db, whose, after=after, count=count, skip=skip)
+        return rows, await signals.watch_total(self._db, whose)
 
     async def get(self, actor: Actor, watch_id: UUID) -> WatchRow:
         """One watch of the caller. NotFound when it is somebody else's."""
@@ -121,7 +118,7 @@ class Watches:
         missing = NotFound("Watch not found", watch=str(watch_id))
         if row is None:
             raise missing
-        if not (actor.is_admin or row.owner_id == actor.user_id):
+        if not ((actor.is_admin or row.owner_id == actor.user_id) and actor.reaches(row.community_id)):
             raise missing.denying("the watch is somebody else's")
         return row
 

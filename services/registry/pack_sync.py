@@ -67,6 +67,7 @@ class PackSync:
     """Writes what the files of a pack declare."""
 
     def __init__(self, ledger: Ledger, *, store: Store, registry: Workflows, actions: Actions) -> None:
+        self._ledger = ledger
         self._db = ledger.db
         self._now = ledger.now
         self._store = store
@@ -80,7 +81,7 @@ class PackSync:
         """
         report = SyncReport(pack_ref=pack.ref, loaded=len(loaded.workflows), errors=list(loaded.errors))
         sync = _Sync(pack, caller, report, force)
-        await self._declare(loaded, report)
+        await self._declare(sync, loaded)
         known = {row.ref: row for row in await workflows.of_pack(self._db, pack.ref)}
         for workflow in loaded.workflows:
             await self._one(sync, workflow, known.get(workflow.draft.ref))
@@ -106,8 +107,9 @@ class PackSync:
 
     # ---- actions -----------------------------------------------------------------------------------------------------
 
-    async def _declare(self, loaded: LoadedPack, report: SyncReport) -> None:
-        at = self._now()
+    async def _declare(self, sync: _Sync, loaded: LoadedPack) -> None:
+        at, details = self._now(), {"actions": len(loaded.actions), "workflows": len(loaded.workflows)}
+        entry = replace(_entry("sync_pack", sync.caller, sync.pack), details={**details, "force": sync.force})
         calls = [
             packs.put_action(
                 self._db,
@@ -115,9 +117,9 @@ class PackSync:
             )
             for a in loaded.actions
         ]
-        await self._db.batch(packs.drop_actions(self._db, loaded.ref), *calls)
+        await self._ledger.write(entry, packs.drop_actions(self._db, loaded.ref), *calls)
         self._actions.replace(loaded.ref, [action.spec for action in loaded.actions])
-        report.actions = len(loaded.actions)
+        sync.report.actions = len(loaded.actions)
 
     # ---- one workflow ------------------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ def _plain(document: Mapping[str, Any]) -> Any:
     return orjson.loads(orjson.dumps(dict(document)))
 
 
-def _entry(action: str, caller: Caller, about: Draft | WorkflowRow) -> Entry:
+def _entry(action: str, caller: Caller, about: Draft | WorkflowRow | PackRow) -> Entry:
     return Entry(
         category=Category.AUDIT,
         action=action,

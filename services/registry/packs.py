@@ -104,8 +104,11 @@ class Packs:
             await self._ledger.write(_entry("create_pack", caller, pack), *once, packs.insert(self._db, _values(pack)))
         except Duplicate as clash:
             raise DuplicateRef(f"A pack with ref {draft.ref} exists", ref=draft.ref) from clash
-        except Stale as somebody:
-            raise Conflict("The same request is being answered; ask again") from somebody
+        except Stale:
+            again = await self._replay(caller)
+            if again is None:
+                raise
+            return again
         report = await self._sync.run(pack, loaded.pack, caller)
         return PackWritten(pack=await self._doors.require_pack(pack.ref), sync=report)
 

@@ -167,7 +167,9 @@ class Workflows:
             return None
         found = await lookup.require(self._db, made, removed=True)
         version = await lookup.current_version(self._db, found)
-        return Written(workflow=found.workflow, version=version, warnings=[], replayed=True)
+        checked = await checking.check(views.parsed(version.definition), known=self.known)
+        warnings = [warning for warning in checked.warnings if warning.get("subject") != found.workflow.ref]
+        return Written(workflow=found.workflow, version=version, warnings=warnings, replayed=True)
 
     async def update(
         self, identifier: str, document: Document, caller: Caller, *, expected: Collection[str] | None = None

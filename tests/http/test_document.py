@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from controllers.guards import permission_of
+from controllers.guards import Permission, permission_of
 from controllers.openapi import operation_of
 
 
@@ -101,6 +101,12 @@ async def test_every_route_names_its_permission(app):
     ]
 
     assert nameless == []
+
+
+async def test_every_permission_opens_a_route(app):
+    asked = {permission_of(app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()}
+
+    assert set(Permission) - asked == set()
 
 
 async def test_every_route_describes_itself_or_hides(app):

@@ -53,6 +53,14 @@ async def test_a_probe_of_the_run_history_finds_a_burst_and_stores_it(client, al
     assert stored["signals"][0]["hint"] == found["hint"]
 
 
+async def test_the_signals_a_probe_stores_are_in_the_record_and_a_quiet_probe_is_not(client, here, alice, runs):
+    await probe(client, alice, query="workflow_runs_total", threshold=1000)
+    loud = await (await probe(client, alice, query="workflow_runs_total")).get_json()
+
+    rows = await here.db(here.db.audit_log.action == "store_signal").select()
+    assert [(row.actor_id, row.resource) for row in rows] == [(alice.user_id, f"signal:{loud['signal_id']}")]
+
+
 @pytest.mark.parametrize("method", ["zscore", "ewma"])
 async def test_the_textbook_methods_find_it_too(client, alice, runs, method):
     found = await (await probe(client, alice, query="workflow_runs_total", method=method, threshold=3)).get_json()

@@ -1,11 +1,12 @@
 """Who is let in where, and that whoever is not leaves a trace: `tests/support/doors.py` is the table."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from services.access.audit import LOGGER
-from tests.support.doors import DOORS, PEOPLE, doors_of
+from tests.support.doors import ABROAD, DOORS, EDIT, EXECUTE, OWN, PEOPLE, RESPOND, VIEW, doors_of
 
 
 @pytest.fixture
@@ -16,6 +17,19 @@ def environ() -> dict[str, str]:
 
 def test_every_door_is_in_the_table(built):
     assert set(doors_of(built)) == set(DOORS)
+
+
+async def test_a_key_limited_to_a_community_opens_nothing_of_another_not_even_its_owner_s(app, here, world, key_for):
+    views = doors_of(app)
+    world.people["owner"] |= await key_for("owner", community_id=ABROAD)
+    world.people["admin"] |= await key_for("root", community_id=ABROAD)
+    guarded = {name: door for name, door in DOORS.items() if door.who in (VIEW, EXECUTE, EDIT, OWN, RESPOND)}
+    closed = {name: replace(door, who="4" * len(PEOPLE), before=None) for name, door in guarded.items()}
+
+    wrong = [await world.knock(name, closed[name], who, views[name]) for name in closed for who in ("owner", "admin")]
+
+    assert len(closed) > 20
+    assert [line for line in wrong if line] == []
 
 
 async def test_everybody_gets_the_verdict_of_the_table_and_every_denial_leaves_a_trace(app, here, world, caplog):

@@ -5,6 +5,7 @@ import pytest
 
 from models.records import uuid7
 from models.runs import WorkflowRuns, workflow_page, workflow_total
+from services.access.actor import SYSTEM
 from services.history.outbox import Indexer
 from services.history.record import Run
 from services.history.retention import BATCH, Policy, Retention
@@ -99,7 +100,7 @@ async def test_imported_runs_stay_until_an_administrator_says_so(db, log):
     before = await policy.preview()
 
     assert await policy.run() == 0
-    await policy.allow_imported(by=1)
+    await policy.allow_imported(by=SYSTEM)
 
     assert (before.runs, before.imported_exempt) == (0, True)
     assert (await policy.preview()).runs == 1
