@@ -6,7 +6,9 @@ JSON with `"success": true`, unless the block is marked:
 
 - ```bash fails     the answer must be an error (`"success": false`);
 - ```bash plain     the answer is not an envelope; the exit status must be 0;
-- ```bash norun     shown, not run (installing, editing).
+- ```bash norun     shown, not run (installing, editing, what needs another system).
+
+A block behind `<!-- file: NAME -->` is in the folder as that file.
 
 A ```json block right behind a command is what it answers: each key and value in it must be in the answer. A text
 that contains `…` matches any text, an item `"…"` at the end of a list any further items.
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```(\w+)[ ]*([^\n]*)\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACE = "http://localhost:8070"
 LIMIT_S = 60
 
@@ -47,6 +50,11 @@ def commands(page: str) -> Iterator[Command]:
         adjoining = follower is not None and follower[1] == "json" and not page[block.end() : follower.start()].strip()
         answer = json.loads(follower[3]) if adjoining and follower is not None else None
         yield Command(block[3], block[2].strip(), answer, page[: block.start()].count("\n") + 1)
+
+
+def files(page: str) -> dict[str, str]:
+    """The files a page shows, by their names."""
+    return {found[1]: found[2] for found in FILE.finditer(page)}
 
 
 class Shell:

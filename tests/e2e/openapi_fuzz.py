@@ -69,7 +69,7 @@ def alive(url: str) -> bool:
 def main() -> int:
     """Run it; 1 when it found something."""
     if find_spec("schemathesis") is None:
-        raise SystemExit("Schemathesis is not installed here: pip install schemathesis")
+        raise SystemExit("Schemathesis is not installed here: pip install schemathesis (the extra `fuzz`)")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("database", nargs="?", default="sqlite", choices=("sqlite", "postgres"))
     parser.add_argument("--seconds", type=int, default=60)
