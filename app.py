@@ -31,7 +31,7 @@ from controllers import (
 )
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
-from models.dal import Unavailable
+from models.dal import DeadlineExceeded, Full, ReadOnly, Unavailable
 from services.access.accounts import Accounts
 from services.access.audit import AuditLog
 from services.access.authentication import Authentication, utc_now
@@ -68,6 +68,14 @@ LOG_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODIES = {"/langgraph/hooks/log_run": LOG_BODY_BYTES, "/api/v1/runs": LOG_BODY_BYTES}
 
 
+DATABASE_ERRORS = (
+    (Unavailable, "The database is unavailable", 1.0),
+    (DeadlineExceeded, "The database did not answer in time", 1.0),
+    (ReadOnly, "The database takes no writes now: nothing was done, reading still works", 5.0),
+    (Full, "The database has no room left: nothing was done, reading still works", 5.0),
+)
+"""What callers are told of them, and when to come back, in seconds."""
+
 WORKER_JOBS = ("refresh-actions",)
 """What a worker does beside driving; everything else is done by the servers."""
 
@@ -94,7 +102,7 @@ def _app(settings: Settings, here: Services, announce: Announce, blueprints: Seq
     edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
     if execution.blueprint in blueprints:
         app.direct = execution.direct_routes(settings.max_body_bytes)
-    errors.register(app, unavailable=(Unavailable,))
+    errors.register(app, drivers=DATABASE_ERRORS)
     openapi.install(app, version=VERSION)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)

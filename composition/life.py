@@ -13,6 +13,7 @@ from composition.base import features
 from composition.insight import starter
 from config import Settings
 from controllers.context import Services
+from models import writing
 from models.dal import Unavailable
 from services.access.authentication import utc_now
 from services.access.bootstrap import first_admin
@@ -43,6 +44,7 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
         if await _connected(settings, here, announce):
             connected.set()
 
+    here.execution.reserve()
     here.readiness.add("migrations", lambda: _migrated(connected))
     try:
         await connect()
@@ -83,6 +85,10 @@ def add_checks(here: Services, settings: Settings) -> None:
 
     async def database() -> Check:
         await here.db.ping()
+        if here.db.refusal is not None:
+            await writing.probe(here.db)
+            log.warning("database.writes_again after: %s", here.db.refusal)
+            here.db.refusal = None
         return Check(True, here.db.engine)
 
     async def disk() -> Check:

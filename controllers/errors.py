@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from quart import Quart, Response, current_app, request
@@ -16,6 +16,8 @@ from services import errors
 log = logging.getLogger("millrace.http")
 V = TypeVar("V", bound=Callable[..., Any])
 _UNAVAILABLE = "__millrace_unavailable__"
+DriverError = tuple[type[Exception], str, float]
+"""A kind of driver error, what the caller is told, and when to come back, in seconds."""
 
 STATUS: dict[type[errors.MillraceError], int] = {
     errors.Invalid: 400,
@@ -45,13 +47,13 @@ _FRAMEWORK = {
 GENERIC = "Something went wrong on our side; the log has the details under this request id"
 
 
-def register(app: Quart, *, unavailable: tuple[type[Exception], ...] = ()) -> None:
-    """Answer every error with the envelope; `unavailable` names driver errors that mean 503."""
+def register(app: Quart, *, drivers: Sequence[DriverError] = ()) -> None:
+    """Answer every error with the envelope; `drivers` are driver errors that mean 503."""
     app.register_error_handler(errors.MillraceError, answer)
     app.register_error_handler(HTTPException, answer_framework)
     app.register_error_handler(Exception, answer_unknown)
-    for kind in unavailable:
-        app.register_error_handler(kind, answer_unavailable)
+    for kind, message, retry_after_s in drivers:
+        app.register_error_handler(kind, unavailable(message, retry_after_s=retry_after_s))
 
 
 def when_unavailable(message: str) -> Callable[[V], V]:
@@ -84,11 +86,16 @@ async def answer(error: errors.MillraceError) -> Response:
     return _refuse(status, error.code, error.message, details=error.details, headers=headers)
 
 
-async def answer_unavailable(error: Exception) -> Response:
-    """The database is down or not yet open."""
-    log.warning("http.unavailable %s: %s", request_id(), error)
-    view = current_app.view_functions.get(request.endpoint or "")
-    return await answer(errors.Unavailable(getattr(view, _UNAVAILABLE, "The database is unavailable")))
+def unavailable(message: str, *, retry_after_s: float) -> Callable[[Exception], Awaitable[Response]]:
+    """How a driver error is answered: nothing of it but that the database cannot do this now."""
+
+    async def answer_unavailable(error: Exception) -> Response:
+        log.warning("http.unavailable %s: %s", request_id(), error)
+        view = current_app.view_functions.get(request.endpoint or "")
+        said = getattr(view, _UNAVAILABLE, message)
+        return await answer(errors.Unavailable(said, retry_after_s=retry_after_s))
+
+    return answer_unavailable
 
 
 async def answer_framework(error: HTTPException) -> Response:

@@ -37,10 +37,14 @@ def _record_less() -> None:
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes the lines of one moment together: at once when it matters, else at most 50 ms later."""
+    """Writes the lines of one moment together: at once when it matters, else at most 50 ms later.
+
+    Where lines cannot be written (a full disk, a closed pipe) they are counted, and the server goes on.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        self.lost = 0
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,6 +67,14 @@ class LineHandler(logging.StreamHandler[TextIO]):
         if timer is not None:
             timer.cancel()
         lines, self._lines = self._lines, []
-        if lines:
-            self.stream.write("\n".join(lines) + "\n")
-        super().flush()
+        try:
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+            super().flush()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self.lost += len(lines)
+            return
+        if self.lost and lines:
+            lost, self.lost = self.lost, 0
+            facts = {"name": "millrace.log", "levelno": logging.WARNING, "levelname": "WARNING"}
+            self.emit(logging.makeLogRecord({**facts, "msg": f"log.lost lines={lost}"}))

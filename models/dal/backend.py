@@ -11,6 +11,7 @@ from models.dal.call import Answer, Op
 M_contra = TypeVar("M_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 OnFatal = Callable[[BaseException], None]
+OnRefused = Callable[[BaseException], None]
 
 
 class Lane(Protocol[M_contra, R_co]):

@@ -14,6 +14,7 @@ from pydal.objects import Query
 from models.dal.backend import Lane, OnFatal
 from models.dal.call import Call, Op, Row, Statement, WatchedCall
 from models.dal.compiler import Changing, Compiler, Selecting
+from models.dal.errors import ReadOnly
 from models.dal.options import Options
 from models.dal.postgres import Postgres
 from models.dal.postgres_group import How, Single
@@ -23,7 +24,10 @@ from models.dal.tables import AsyncTable, Schema, Selection, checked
 from models.dal.transaction import enter, handle_of, leave
 from models.dal.url import PostgresUrl, parse_url
 
-PING: Op = ("SELECT 1", (), None, "rows")
+PING: dict[str, Op] = {
+    "sqlite": ("SELECT 1", (), None, "rows"),
+    "postgres": ("SHOW transaction_read_only", (), None, "rows"),
+}
 
 
 class AsyncDAL:
@@ -46,6 +50,12 @@ class AsyncDAL:
             if isinstance(parsed, PostgresUrl)
             else Sqlite(parsed, self.options, on_fatal or (lambda _: None))
         )
+        self.refusal: BaseException | None = None
+        """Full or ReadOnly: why a write was refused the last time; whoever finds that it is over sets it to None."""
+        self._backend.on_refused = self._refused
+
+    def _refused(self, error: BaseException) -> None:
+        self.refusal = error
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"no table {name} is declared")
@@ -108,8 +118,10 @@ class AsyncDAL:
         await self.close()
 
     async def ping(self, *, within_s: float = 2.0) -> None:
-        """Raise Unavailable unless the database can be read and written now."""
-        await self._backend.run([PING], write=True, deadline_s=within_s)
+        """Raise Unavailable unless the database answers now. One that takes no writes is noted in `refusal`."""
+        answers = await self._backend.run([PING[self.engine]], write=True, deadline_s=within_s)
+        if answers[0].rows[0][0] == "on":
+            self.refusal = ReadOnly("the database takes no writes: a standby, or default_transaction_read_only")
 
     async def reclaim(self, pages: int = 1000) -> int:
         """Give up to so many free pages of a SQLite file back to the disk; how many it were. PostgreSQL does it alone."""

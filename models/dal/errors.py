@@ -6,7 +6,8 @@ DatabaseError
 ├── Violation            any other constraint, or a value its column cannot hold
 ├── Unavailable          the database cannot answer now; the outcome of a write may be unknown
 │   ├── DeadlineExceeded     the statement ran longer than it may, and was stopped
-│   └── ReadOnly             it answers, but takes no writes
+│   ├── ReadOnly             it answers, but takes no writes
+│   └── Full                 it answers, but has no room for what should be written
 ├── MigrationFailed      a numbered file was changed, or does not apply
 └── StatementFailed      the statement itself is wrong: a bug of ours
 """
@@ -62,6 +63,10 @@ class DeadlineExceeded(Unavailable):
 
 class ReadOnly(Unavailable):
     """The database takes no writes."""
+
+
+class Full(Unavailable):
+    """The database has no room: its disk is full, or it may not grow any more. Nothing was written."""
 
 
 class MigrationFailed(DatabaseError):

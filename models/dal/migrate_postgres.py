@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from models.dal.errors import MigrationFailed
+from models.dal.errors import MigrationFailed, Unavailable
 from models.dal.migrate import LEDGER, Migration
+from models.dal.postgres_errors import translate
 from models.dal.postgres_pool import Connection
 
 LOCK = 7_305_181  # pg_advisory_lock: one runner at a time
@@ -42,6 +43,9 @@ async def _apply_one(connection: Connection, migration: Migration) -> None:
             await connection.execute(migration.sql, timeout=None)
             await _record(connection, migration)
     except asyncpg.PostgresError as error:
+        ours = translate(error)
+        if isinstance(ours, Unavailable):  # the file is not to blame
+            raise ours from error
         raise MigrationFailed(f"{migration.name}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from models.dal.errors import MigrationFailed
+from models.dal.errors import MigrationFailed, Unavailable
 from models.dal.migrate import LEDGER, Migration
 from models.dal.sqlite_errors import translate
 
@@ -64,6 +64,9 @@ def _run(connection: sqlite3.Connection, migration: Migration) -> None:
         for statement in statements(migration.sql):
             connection.execute(statement)
     except sqlite3.Error as error:
+        ours = translate(error)
+        if isinstance(ours, Unavailable):  # the file is not to blame
+            raise ours from error
         raise MigrationFailed(f"{migration.name}: {error}") from error
 
 

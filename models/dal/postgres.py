@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from models.dal.backend import OnRefused
 from models.dal.call import Answer, Op
-from models.dal.errors import ReadOnly, Stale
+from models.dal.errors import Full, ReadOnly, Stale
 from models.dal.migrate import read_migrations
 from models.dal.migrate_postgres import apply
 from models.dal.options import Options
-from models.dal.postgres_errors import DRIVER_ERRORS, is_worth_repeating, translate, translated
+from models.dal.postgres_errors import DRIVER_ERRORS, is_lost, is_worth_repeating, translate, translated
 from models.dal.postgres_group import How, PostgresLane
 from models.dal.postgres_pool import GRACE_S, Connection, Pool, connect
 from models.dal.url import PostgresUrl
@@ -43,6 +44,7 @@ class Postgres:
         self._options = options
         self.pool = Pool(url.dsn, options)
         self._lanes: list[PostgresLane[Any, Any]] = []
+        self.on_refused: OnRefused = lambda _: None
 
     # ------------------------------------------------------------ lifecycle
 
@@ -74,15 +76,20 @@ class Postgres:
     async def run(
         self, ops: Sequence[Op], *, write: bool, within: Any = None, deadline_s: float | None = None
     ) -> list[Answer]:
-        """Run statements as one unit; outside a transaction a deadlock or serialization failure is tried again."""
+        """Run statements as one unit; outside a transaction a deadlock or serialization failure is tried again, and so
+        is, once, a read whose connection turned out to be gone."""
         if within is not None:
             return await self._inside(within.connection, ops, deadline_s)
         for attempt in range(ATTEMPTS):
             try:
                 return await self._once(ops, write=write, deadline_s=deadline_s)
             except DRIVER_ERRORS as error:
-                if attempt + 1 == ATTEMPTS or not is_worth_repeating(error):
-                    raise translate(error) from error
+                again = is_worth_repeating(error) or (not write and attempt == 0 and is_lost(error))
+                if attempt + 1 == ATTEMPTS or not again:
+                    ours = translate(error)
+                    if isinstance(ours, Full | ReadOnly):
+                        self.on_refused(ours)
+                    raise ours from error
             await asyncio.sleep(0.02 * 2**attempt * random.random())  # noqa: S311 - only to part two rivals
         raise AssertionError("unreachable")
 
@@ -143,6 +150,7 @@ class Postgres:
     def grouped(self, how: How) -> PostgresLane[Any, Any]:
         """A lane whose members are written together, on a connection of its own."""
         lane: PostgresLane[Any, Any] = PostgresLane(self._dsn, self._options, how)
+        lane.on_refused = self.on_refused
         self._lanes.append(lane)
         return lane
 

@@ -12,6 +12,7 @@ from models.dal.errors import (
     DatabaseError,
     DeadlineExceeded,
     Duplicate,
+    Full,
     Kind,
     ReadOnly,
     StatementFailed,
@@ -25,6 +26,9 @@ _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _STOPPED = frozenset({"57014", "25P03", "25P04"})  # statement, idle or transaction timeout
 # connection, resources, operator intervention, system error; lock not available
 _ELSEWHERE = ("08", "53", "57", "58", "XX", "55P03", "40")
+_LOST = ("08", "57P")
+_FULL = "53100"
+_READ_ONLY = "25006"
 _WRONG_VALUE = "22"
 
 
@@ -36,6 +40,23 @@ def is_worth_repeating(error: BaseException) -> bool:
 def is_refusal(error: BaseException) -> bool:
     """Whether the server, or the driver before it, refused what a statement says: nothing of it was done."""
     return isinstance(translate(error), Duplicate | Violation | StatementFailed)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection ended under the statement: a restarted server, a cut network."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_LOST)
+    return isinstance(error, ConnectionError | asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+    )
+
+
+def spoils_connection(error: BaseException) -> bool:
+    """Whether the connection is of no use any more: out of step with the server, or opened to one that takes no writes.
+
+    Whoever connected while the server took none stays so for the life of the connection, also when it takes them again.
+    """
+    return is_lost(error) or getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 @contextmanager
@@ -74,7 +95,7 @@ def _client_side(error: Exception) -> DatabaseError:
     """asyncpg itself refuses: a closed connection, a value that does not fit, or a call of ours that is wrong."""
     if isinstance(error, ValueError):
         return Violation("value", message=str(error))
-    if "clos" in str(error):
+    if "clos" in str(error) or isinstance(error, asyncpg.InternalClientError):  # cut off in the middle of something
         return Unavailable(f"PostgreSQL: {error}")
     return StatementFailed(str(error))
 
@@ -94,6 +115,8 @@ def _server_side(error: Any) -> DatabaseError:
 def _refusal(state: str) -> type[DatabaseError]:
     if state in _STOPPED:
         return DeadlineExceeded
-    if state == "25006":
+    if state == _READ_ONLY:
         return ReadOnly
+    if state == _FULL:
+        return Full
     return Unavailable if state.startswith(_ELSEWHERE) else StatementFailed

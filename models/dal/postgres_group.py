@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from models.dal.errors import Unavailable
+from models.dal.backend import OnRefused
+from models.dal.errors import Full, ReadOnly, Unavailable
 from models.dal.options import Options
-from models.dal.postgres_errors import DRIVER_ERRORS, is_refusal, is_worth_repeating, translate
+from models.dal.postgres_errors import DRIVER_ERRORS, is_refusal, is_worth_repeating, spoils_connection, translate
 from models.dal.postgres_pool import GRACE_S, Connection, connect
 
 M = TypeVar("M")
@@ -66,6 +67,7 @@ class PostgresLane(Generic[M, R]):
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._closed = False
+        self.on_refused: OnRefused = lambda _: None
 
     async def submit(self, member: M) -> R:
         """The outcome of this member, after COMMIT."""
@@ -131,6 +133,8 @@ class PostgresLane(Generic[M, R]):
             for waiting in members:  # one of them is to blame: each alone
                 await self._round([waiting])
             return
+        if isinstance(ours, Full | ReadOnly):
+            self.on_refused(ours)
         for future, _ in members:
             _fail(future, ours)
 
@@ -154,7 +158,7 @@ class PostgresLane(Generic[M, R]):
                     async with self._connection.transaction():
                         outcomes = await self._outcomes(self._connection, members)
         except BaseException as error:
-            if isinstance(error, TimeoutError | asyncio.CancelledError | OSError):
+            if isinstance(error, TimeoutError | asyncio.CancelledError | OSError) or spoils_connection(error):
                 await self._drop()
             raise
         if self._options.on_commit is not None:

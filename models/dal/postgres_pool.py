@@ -17,7 +17,7 @@ import orjson
 from models.dal.codecs import dump_json
 from models.dal.errors import Unavailable
 from models.dal.options import Options
-from models.dal.postgres_errors import DRIVER_ERRORS, translate
+from models.dal.postgres_errors import DRIVER_ERRORS, spoils_connection, translate
 
 Connection = Any  # asyncpg.Connection, untyped
 SETTLE_S = 1.0  # a cancelled statement has this long to stop before its connection is dropped
@@ -158,12 +158,21 @@ class Pool:
 
     def release_after_failure(self, connection: Connection, error: BaseException) -> None:
         """Give a connection back after an error; when a statement may still be running, only once it is quiet."""
+        if spoils_connection(error):
+            connection.terminate()
+            self._drop_idle()
         if connection.is_closed() or not isinstance(error, asyncio.CancelledError | TimeoutError):
             self.release(connection)
             return
         task = asyncio.get_running_loop().create_task(self._settle(connection))
         self._settling.add(task)  # the pool owns it until it is done
         task.add_done_callback(self._settling.discard)
+
+    def _drop_idle(self) -> None:
+        """What befell one connection may have befallen those that rest, too."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.terminate()
 
     async def _settle(self, connection: Connection) -> None:
         """asyncpg has asked the server to cancel; wait for that, or drop the connection."""

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from models.dal.backend import OnFatal
+from models.dal.backend import OnFatal, OnRefused
 from models.dal.call import Answer, Op
-from models.dal.errors import ReadOnly, Unavailable
+from models.dal.errors import Full, ReadOnly, Unavailable
 from models.dal.migrate import read_migrations
 from models.dal.migrate_sqlite import apply
 from models.dal.options import Options
@@ -40,12 +40,20 @@ class Sqlite:
         self._writer: Writer | None = None
         self._readers: list[Lane] = []
         self._watch: asyncio.TimerHandle | None = None
+        self.on_refused: OnRefused = lambda _: None
 
     # ------------------------------------------------------------ lifecycle
 
     async def open(self) -> None:
         """Open the file. Raises Unavailable when it cannot be opened, ReadOnly when it cannot be written."""
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()  # it may be opened again
+            raise
+
+    async def _open(self) -> None:
         if not self._url.read_only:
             with contextlib.suppress(OSError):  # SQLite says it better
                 self._url.path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,11 +78,7 @@ class Sqlite:
     async def _check_writable(self) -> None:
         if self._writer is None:
             return
-        try:
-            await self.run([("SELECT 1", (), None, "rows")], write=True)
-        except Unavailable:
-            await self.close()
-            raise
+        await self.run([("SELECT 1", (), None, "rows")], write=True)
 
     async def close(self) -> None:
         """Finish what was asked for, then end the threads."""
@@ -104,7 +108,11 @@ class Sqlite:
         future = self._loop.create_future()
         inbox = within.inbox if within is not None else self._inbox(write=write)
         inbox.put(Job(future, ops, time.monotonic() + (deadline_s or self._options.statement_timeout_s)))
-        answers: list[Answer] = await self._watched(future)
+        try:
+            answers: list[Answer] = await self._watched(future)
+        except (Full, ReadOnly) as error:
+            self.on_refused(error)
+            raise
         return answers
 
     def _patience_s(self) -> float:
@@ -129,7 +137,11 @@ class Sqlite:
         future = self._loop.create_future()
         ends_at = time.monotonic() + self._options.statement_timeout_s
         self._inbox(write=True).put(Member(future, group, member, ends_at))
-        return await self._watched(future)
+        try:
+            return await self._watched(future)
+        except (Full, ReadOnly) as error:
+            self.on_refused(error)
+            raise
 
     async def begin(self, *, isolation: str | None = None, readonly: bool = False) -> Any:
         """An interactive transaction; it waits for the writer and then keeps it."""

@@ -9,6 +9,7 @@ from models.dal.errors import (
     DatabaseError,
     DeadlineExceeded,
     Duplicate,
+    Full,
     Kind,
     ReadOnly,
     StatementFailed,
@@ -58,7 +59,7 @@ def _ours(error: Exception, connection: sqlite3.Connection | None) -> DatabaseEr
     if primary == sqlite3.SQLITE_READONLY:
         return ReadOnly("the database file is read-only")
     if primary in _ELSEWHERE:
-        return Unavailable(f"SQLite: {message}")
+        return (Full if primary == sqlite3.SQLITE_FULL else Unavailable)(f"SQLite: {message}")
     return StatementFailed(message)
 
 

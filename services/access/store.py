@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from uuid import UUID
 
 import models.access
-from models.dal import AsyncDAL
+from models.dal import AsyncDAL, Unavailable
 from services.access.authentication import TOUCH_EVERY, KeyRecord
+
+log = logging.getLogger("millrace.access")
 
 
 class DatabaseKeys:
@@ -37,5 +40,9 @@ class DatabaseKeys:
         )
 
     async def touch_key(self, key_id: UUID, now: datetime, /) -> None:
-        """Note that the key is in use; once a minute, however many processes see it."""
-        await models.access.touch_key(self._db, key_id, now=now, every=TOUCH_EVERY)
+        """Note that the key is in use; once a minute, however many processes see it. A note that cannot be written
+        keeps nobody from reading."""
+        try:
+            await models.access.touch_key(self._db, key_id, now=now, every=TOUCH_EVERY)
+        except Unavailable as error:
+            log.warning("key.use_not_noted key=%s error=%s", key_id, error)

@@ -119,6 +119,12 @@ class Attempts:
         self._telemetry.attempt_ended(ended)
         return ended
 
+    def broken(self, key: Key, attempt: int, error: Exception) -> AttemptEnded:
+        """The end of an attempt that broke outside the action: a defect of ours."""
+        message = f"{type(error).__name__}: {error}"
+        failure = Failure(type=ErrorType.EXECUTION, message=message, node=key[0], attempt=attempt)
+        return _ended(self._now(), key, attempt, _End(None, failure))
+
     def _failure(self, command: Perform, outcome: Outcome, limit: int) -> Failure:
         assert outcome.error is not None
         error = self._secrets.scrub(to_journal(dict(outcome.error), max_bytes=limit))

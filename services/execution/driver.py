@@ -38,6 +38,7 @@ from services.engine.graph import LIMIT_NAMES
 from services.engine.inputs import Input
 from services.engine.statuses import PUBLIC
 from services.execution.attempts import Attempts
+from services.execution.away import Away
 from services.execution.book import Book
 from services.execution.deciding import Decider, Turn
 from services.execution.endings import add_ending
@@ -55,7 +56,6 @@ log = logging.getLogger("millrace.driver")
 PARK_AFTER_S = 2.0
 """An execution that will go on sooner than this keeps its place in memory."""
 COALESCE_S = 0.01
-RETRY_WRITE_S = (0.1, 0.5, 1.0, 2.0)
 
 
 WAITING = (SetTimer, ClearTimer, OpenInquiry, CloseInquiry, StartChild)
@@ -104,6 +104,7 @@ class Drive:
         self._woken = False
         self._leaving = False
         self._parked = False
+        self._away = Away(book.id)
         self._began = asyncio.get_running_loop().time()
         left = max(0.0, book.state.limits.workflow_timeout_s - book.spent_s)
         self._deadline = asyncio.get_running_loop().call_later(left, self._out_of_time)
@@ -199,9 +200,16 @@ class Drive:
         if takeover is not None:
             turn.events.insert(0, Claimed(driver=self._tools.worker.text, epoch=self.lease.epoch, at=self.now()))
         unit = self._unit(turn)
+        while True:
+            try:
+                await self._tools.decider.compose(unit, self.book, turn)
+                break
+            except Unavailable as error:  # a child could not be looked up
+                await self._away.wait(error)
+                unit = self._unit(turn)
+                turn.later.clear()
         if takeover is not None:
             unit.add(TAKEN_OVER, self.book.id, takeover, self.book.next_seq)
-        await self._tools.decider.compose(unit, self.book, turn)
         if self._will_wait(turn):
             unit.add(PARK, *self._parking())
         return unit
@@ -217,17 +225,15 @@ class Drive:
 
     async def _write(self, unit: Unit) -> Written:
         """Write, however long the database is away. A row of ours that is there was written by us."""
-        delays = iter(RETRY_WRITE_S)
         while True:
             try:
                 written = await self._tools.journal.write(unit)
+                self._away.is_over()
+                if written.committed or not await self._is_mine(unit):
+                    return written
+                return self._tools.journal.was_written(unit)
             except Unavailable as error:
-                log.warning("journal.unavailable execution=%s error=%s", self.book.id, error)
-                await asyncio.sleep(next(delays, RETRY_WRITE_S[-1]))
-                continue
-            if written.committed or not await self._is_mine(unit):
-                return written
-            return self._tools.journal.was_written(unit)
+                await self._away.wait(error)
 
     async def _is_mine(self, unit: Unit) -> bool:
         seq = unit.event[1]
@@ -236,8 +242,9 @@ class Drive:
 
     async def _read_again(self, undelivered: Sequence[Input]) -> None:
         """Somebody wrote before us: take the state from the log, not from what we believed."""
-        book = await self._tools.family.library.folded(self.book.facts)
-        self._check(await self._tools.journal.rows(book.id, after=self.book.next_seq - 1))
+        library, journal = self._tools.family.library, self._tools.journal
+        book = await self._away.outlast(lambda: library.folded(self.book.facts))
+        self._check(await self._away.outlast(lambda: journal.rows(book.id, after=self.book.next_seq - 1)))
         book.spent_s = self.book.spent_s
         self.book = book
         self._stand([*undelivered, *self._inbox])
@@ -248,14 +255,15 @@ class Drive:
         """Read what was written since: the wake-up number first, so that none is missed."""
         await asyncio.sleep(COALESCE_S)
         self._woken = False
-        row = await self._tools.family.library.row(self.book.id)
+        family, journal = self._tools.family, self._tools.journal
+        row = await self._away.outlast(lambda: family.library.row(self.book.id))
         if str(row.driver) != self._tools.worker.text or row.epoch != self.lease.epoch:
             raise LeaseLost(self.book.id)
         self.lease.wake_no = row.wake_no
-        rows = await self._tools.journal.rows(self.book.id, after=self.book.next_seq - 1)
+        rows = await self._away.outlast(lambda: journal.rows(self.book.id, after=self.book.next_seq - 1))
         self._check(rows)
-        self._tools.family.library.fold(self.book, rows)
-        self._inbox += await self._tools.family.ended_children(self.book)
+        family.library.fold(self.book, rows)
+        self._inbox += await self._away.outlast(lambda: family.ended_children(self.book))
         self._stand(self._inbox)
 
     def _check(self, rows: Iterable[EventRow]) -> None:
@@ -335,7 +343,7 @@ class Drive:
 
     async def _park(self) -> bool:
         """Let go, unless something happened since we last looked."""
-        parked = await self._tools.family.library.park(self._parking())
+        parked = await self._away.outlast(lambda: self._tools.family.library.park(self._parking()))
         self._woken = not parked
         return parked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from models import executions
+from models.dal.errors import Unavailable as DatabaseUnavailable
 from models.executions import ExecutionRow
 from models.journal import Unit, Written
 from models.records import ErrorType, ExecutionStatus, Flag
@@ -25,6 +27,9 @@ from services.execution.starting import Holder, Order, Starter
 from services.registry.caller import Caller
 
 log = logging.getLogger("millrace.family")
+
+AGAIN_S = 1.0
+"""Pause before a child is asked again whose database was away."""
 
 
 class Herald(Protocol):
@@ -140,7 +145,15 @@ class Family:
     async def pass_on(self, parent: Book, command: CancelChild | PauseChild | ResumeChild) -> None:
         """Ask of a child what was asked of its parent. A child that has ended needs nothing."""
         verb = VERBS[type(command)]
-        try:
-            await self.controls.request(command.child_id, verb, by=f"parent {parent.id}")
-        except MillraceError as error:
-            log.info("child.%s_refused child=%s reason=%s", verb, command.child_id, error.message)
+        while True:
+            try:
+                await self.controls.request(command.child_id, verb, by=f"parent {parent.id}")
+            except DatabaseUnavailable as error:  # it has to arrive: nobody else passes it on
+                log.warning("child.%s_waits child=%s error=%s", verb, command.child_id, error)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            except MillraceError as error:
+                log.info("child.%s_refused child=%s reason=%s", verb, command.child_id, error.message)
+            except Exception:  # the worker loop: one child that cannot be read must not end the others
+                log.exception("child.%s_failed child=%s", verb, command.child_id)
+            return

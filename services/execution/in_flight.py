@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from models.records import Effect
@@ -11,6 +12,8 @@ from services.engine.events import Logged
 from services.engine.inputs import AttemptEnded
 from services.execution.attempts import Attempt, Attempts, Key
 from services.execution.book import Book
+
+log = logging.getLogger("millrace.driver")
 
 STOP_S = 5.0
 
@@ -95,6 +98,9 @@ class InFlight:
             if self._leaving:
                 return
             ended = self._attempts.cancelled(key, attempt.command.attempt)
+        except Exception as error:  # the worker loop: an attempt that breaks must not end the other executions
+            log.exception("attempt.broken execution=%s node=%s", book.id, key[0])
+            ended = self._attempts.broken(key, attempt.command.attempt, error)
         finally:
             self._running.pop(key, None)
         self._report(ended)

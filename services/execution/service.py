@@ -142,10 +142,14 @@ class Execution:
     def _starter(self, needs: Needs) -> Starter:
         return Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits, parallel=needs.parallel)
 
-    async def start(self) -> None:
-        """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
+    def reserve(self) -> None:
+        """Take the right to drive this SQLite file, before anything is read or written. Raises DatabaseLocked."""
         if self._lock is not None:
             self._lock.take()
+
+    async def start(self) -> None:
+        """Become a worker. Raises DatabaseLocked when another process drives this SQLite file."""
+        self.reserve()
         if self.needs.rules.drives:
             await self.worker.arrive()
         await self.pause_all.refresh()

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from models import executions
-from models.dal.errors import Unavailable
+from models.dal.errors import DatabaseError
 from models.records import uuid7
 
 log = logging.getLogger("millrace.worker")
@@ -27,7 +27,7 @@ class DatabaseLocked(Exception):
     """Another process drives the executions of this database file."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"another server drives {path.stem}: it holds {path}")
+        super().__init__(f"another server uses {path.with_suffix('')} already: it holds {path}")
 
 
 class FileLock:
@@ -38,7 +38,9 @@ class FileLock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Lock, or raise DatabaseLocked at once."""
+        """Lock, or raise DatabaseLocked at once. Taking it again changes nothing."""
+        if self._file is not None:
+            return
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +93,7 @@ class Worker:
                     self._renewed_at = asked_at
                 else:
                     await self.arrive()
-            except Unavailable as error:
+            except DatabaseError as error:
                 log.warning("worker.heartbeat_failed error=%s", error)
             await asyncio.sleep(max(0.0, BEAT_S - (boot_time() - asked_at)))
 
@@ -101,5 +103,8 @@ class Worker:
         return boot_time() - self._renewed_at < FRESH_S
 
     async def leave(self) -> None:
-        """Hand back what is still held and be gone."""
-        await executions.leave(self._db, self.id)
+        """Be gone. Where that cannot be written, the lease ends by itself."""
+        try:
+            await executions.leave(self._db, self.id)
+        except DatabaseError as error:
+            log.warning("worker.not_left error=%s", error)

@@ -246,7 +246,7 @@ class Dispatcher:
                 await self._claim_ready()
                 if self._more and self._has_room and not self._ready:
                     self._look.set()
-            except Unavailable as error:
+            except DatabaseError as error:  # away, or not (yet) what we know: the next look may find it well again
                 log.warning("sweep.unavailable error=%s", error)
             try:
                 async with asyncio.timeout(max(0.0, SWEEP_S - (loop.time() - swept_at))):
@@ -378,4 +378,7 @@ class Dispatcher:
         except TimeoutError:
             log.warning("shutdown.unfinished executions=%d", len(self._driving))
         if self._rules.drives:
-            await executions.release_all(self._db, me=self._tools.worker.id, at=self._tools.now())
+            try:
+                await executions.release_all(self._db, me=self._tools.worker.id, at=self._tools.now())
+            except DatabaseError as error:  # they are taken over once our lease has ended
+                log.warning("shutdown.not_released error=%s", error)
