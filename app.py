@@ -76,7 +76,7 @@ DATABASE_ERRORS = (
 )
 """What callers are told of them, and when to come back, in seconds."""
 
-WORKER_JOBS = ("refresh-actions",)
+WORKER_JOBS = ("refresh-actions", "send-traces")
 """What a worker does beside driving; everything else is done by the servers."""
 
 
@@ -134,7 +134,9 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         now=utc_now,
         prometheus=build_prometheus(settings, background),
     )
-    executions = build_execution(settings, known, Around(db, audit, permissions, idempotency, metrics, drives))
+    executions = build_execution(
+        settings, known, Around(db, audit, permissions, idempotency, metrics, background, drives)
+    )
     history.details = details_of(executions)
     here = Services(
         rules=_rules(settings),
@@ -159,12 +161,16 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         features=states(features(settings)),
     )
     add_checks(here, settings)
+    _add_upkeep(here)
+    background.on_stop("executions", here.execution.stop)
+    return here
+
+
+def _add_upkeep(here: Services) -> None:
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
     here.background.add(Job(name="prune-audit", work=here.sealer.prune, every_s=3600.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
-    background.on_stop("executions", here.execution.stop)
-    return here
 
 
 def _rules(settings: Settings) -> EdgeRules:

@@ -7,7 +7,6 @@ Only this module sees the environment and only `app.py` sees `Settings`.
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,21 +20,25 @@ from services.formats.environment import (
     KIB,
     MIB,
     NETWORKS,
+    PAIRS,
     PATH,
     POSTGRES,
     PUBLIC,
+    SHARE,
     TEXT,
     WEB_URL,
     WORD,
     Kind,
     Network,
     Variable,
+    is_loopback,
     one_of,
     size,
     whole,
 )
 
 VERSION = "0.1.0"
+SAMPLERS = tuple(f"{who}{what}" for who in ("parentbased_", "") for what in ("always_on", "always_off", "traceidratio"))
 
 
 class SettingsError(Exception):
@@ -73,6 +76,10 @@ def _kept(name: str, kind: Kind, default: Any, text: str) -> Any:
 
 def _neighbour(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
     return _env(name, kind, default, text, group="Other systems", **more)
+
+
+def _trace(name: str, kind: Kind, default: Any, text: str, **more: Any) -> Any:
+    return _env(name, kind, default, text, group="Traces", **more)
 
 
 # ---- the settings --------------------------------------------------------------------------------------------------
@@ -239,6 +246,29 @@ class Settings:
     )
     milvus_collection: str = _neighbour("MILVUS_COLLECTION", WORD, "workflow_runs", "Collection of the run vectors.")
 
+    otel_endpoint: str | None = _trace(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", WEB_URL, None, "Collector of traces (OTLP over HTTP); `/v1/traces` is appended."
+    )
+    otel_traces_endpoint: str | None = _trace(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", WEB_URL, None, "The collector's whole address, used as it is."
+    )
+    otel_headers: tuple[tuple[str, str], ...] = _trace(
+        "OTEL_EXPORTER_OTLP_HEADERS", PAIRS, (), "Headers sent to the collector.", secret=True, shown="none"
+    )
+    otel_protocol: str = _trace(
+        "OTEL_EXPORTER_OTLP_PROTOCOL", one_of("http/protobuf"), "http/protobuf", "gRPC is not spoken."
+    )
+    otel_service_name: str = _trace("OTEL_SERVICE_NAME", TEXT, "millrace", "What the traces call this service.")
+    otel_resource_attributes: tuple[tuple[str, str], ...] = _trace(
+        "OTEL_RESOURCE_ATTRIBUTES", PAIRS, (), "What else every span says of this service.", shown="none"
+    )
+    otel_traces_sampler: str = _trace(
+        "OTEL_TRACES_SAMPLER", one_of(*SAMPLERS), SAMPLERS[0], "Which traces are kept; `parentbased` heeds the caller."
+    )
+    otel_traces_sampler_arg: float = _trace(
+        "OTEL_TRACES_SAMPLER_ARG", SHARE, 1.0, "The share that `traceidratio` keeps."
+    )
+
     aliases_used: tuple[str, ...] = field(default=(), metadata={})
 
     def __repr__(self) -> str:
@@ -249,6 +279,11 @@ class Settings:
     def database_url(self) -> str:
         """PostgreSQL when it is set, else the SQLite file in the data folder."""
         return self.postgres_dsn or f"sqlite:///{self.data_dir / 'millrace.db'}"
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where traces are sent; None: nowhere."""
+        return self.otel_traces_endpoint or (f"{self.otel_endpoint}/v1/traces" if self.otel_endpoint else None)
 
     @property
     def embeddings_on(self) -> bool:
@@ -337,13 +372,3 @@ def _settle_embeddings(values: dict[str, Any], env: Mapping[str, str], notes: li
             notes.append("OPENAI_API_KEY is set and not used: set EMBEDDINGS=on or OPENAI_KEY to use it")
     if wanted == "on" and "openai_key" not in values and "openai_base_url" not in values:
         problems.append("EMBEDDINGS=on needs OPENAI_KEY, OPENAI_API_KEY or OPENAI_BASE_URL")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -40,5 +40,11 @@ def features(settings: Settings) -> list[Feature]:
         Feature(name="embeddings", wanted=embedded, module="openai", extra="ai"),
         Feature(name="milvus", wanted=milvus, module="pymilvus", extra="milvus"),
         Feature(name="prometheus", wanted=settings.prom_url is not None),
+        Feature(
+            name="tracing",
+            wanted=settings.traces_url is not None,
+            module="opentelemetry.exporter.otlp.proto.http",
+            extra="otel",
+        ),
         Feature(name="code_actions", wanted=settings.allow_code_actions),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from composition.tracing import build_tracer
 from config import VERSION, Settings
 from models.dal import AsyncDAL
 from services.access.audit import AuditLog
@@ -13,6 +14,7 @@ from services.access.permission_service import PermissionService
 from services.actions.catalogue import Catalogue
 from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.expression_worker import ExpressionWorker
+from services.background import Background
 from services.engine.graph import Limits
 from services.execution.dispatch.embedded import Rules
 from services.execution.service import Execution
@@ -51,6 +53,7 @@ class Around:
     permissions: PermissionService
     idempotency: Idempotency
     metrics: Metrics
+    background: Background
     drives: bool = True
 
 
@@ -80,7 +83,7 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,
-            telemetry=Telemetry(around.metrics),
+            telemetry=Telemetry(around.metrics, build_tracer(settings, around.background, around.metrics)),
         )
     )
     around.metrics.watch_driving(lambda: execution.driving)

@@ -19,7 +19,7 @@ class Feature:
     @property
     def missing(self) -> bool:
         """Whether it is wanted and cannot work, because its extra is not installed."""
-        return self.wanted and self.module is not None and find_spec(self.module) is None
+        return self.wanted and self.module is not None and not _is_installed(self.module)
 
     @property
     def state(self) -> str:
@@ -32,6 +32,13 @@ class Feature:
     def advice(self) -> str:
         """What to do about a missing one."""
         return f"{self.name} is configured but not installed: pip install 'millrace[{self.extra}]'"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
 
 
 def states(features: Iterable[Feature]) -> dict[str, str]:

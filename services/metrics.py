@@ -76,6 +76,12 @@ class Metrics:
         )
         self._lanes: dict[str, Histogram] = {}
         self._logged: dict[tuple[str, str], Counter] = {}
+        self.trace_spans = self._counter("trace_spans_sent_total", "Spans that the collector of traces has taken.")
+        self.trace_drops = self._counter(
+            "trace_drops_total",
+            "Spans (`refused`) and parts of traces (`queue_full`, `unreadable`) that were given up, by reason.",
+            "reason",
+        )
         self.restarts = self._counter(
             "background_restarts_total", "Background jobs started again after an error.", "job"
         )

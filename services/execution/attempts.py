@@ -60,7 +60,7 @@ class Attempts:
             execution_id=facts.execution_id,
             node=command.node,
             timeout_s=command.timeout_s,
-            traceparent=facts.traceparent,
+            traceparent=self._telemetry.attempt_header(facts, _key(command), command.attempt),
             workflow={"id": facts.workflow_id, "ref": facts.workflow_ref, "triggered_by": facts.triggered_by},
         )
         try:

@@ -24,6 +24,7 @@ from services.errors import Denied, MillraceError
 from services.execution.book import Book
 from services.execution.library import Library
 from services.execution.starting import Holder, Order, Starter
+from services.execution.telemetry import Telemetry
 from services.registry.caller import Caller
 
 log = logging.getLogger("millrace.family")
@@ -64,6 +65,7 @@ class Family:
     starter: Starter
     permissions: PermissionService
     now: Callable[[], Any]
+    telemetry: Telemetry
     herald: Herald = field(init=False)
     controls: Controls = field(init=False)
 
@@ -139,7 +141,7 @@ class Family:
             parent_execution_id=facts.execution_id,
             parent_node=work_key(command.node, command.run, command.item),
             depth=command.depth,
-            traceparent=facts.traceparent,
+            traceparent=self.telemetry.child_header(facts, command.child_id),
         )
 
     async def pass_on(self, parent: Book, command: CancelChild | PauseChild | ResumeChild) -> None:

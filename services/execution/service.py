@@ -92,9 +92,16 @@ class Execution:
         self.known_actions = KnownActions(needs.db, needs.catalogue)
         self.runners = self._runners()
         self.journal = Journal(needs.db, needs.telemetry)
+        needs.telemetry.read_with(self.journal.rows)
         self.library = Library(needs.db, self.journal, needs.versions)
         self.starter = self._starter(needs)
-        self.family = Family(library=self.library, starter=self.starter, permissions=needs.permissions, now=needs.now)
+        self.family = Family(
+            library=self.library,
+            starter=self.starter,
+            permissions=needs.permissions,
+            now=needs.now,
+            telemetry=needs.telemetry,
+        )
         self.decider = Decider(WorkerEvaluator(needs.expressions, self.known_actions), self.family)
         self.starter.decider = self.decider
         self.controls = Controls(

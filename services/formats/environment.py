@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KIB, MIB = 1024, 1024 * 1024
@@ -100,6 +100,20 @@ def _parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part, strict=False) for part in _parse_list(text))
 
 
+def _parse_share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def _parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError
+    return tuple((name.strip(), unquote(value.strip())) for name, _, value in pairs)
+
+
 def _parse_word(text: str) -> str:
     if not text.replace("_", "").replace("-", "").isalnum() or len(text) > 64:
         raise ValueError
@@ -123,4 +137,16 @@ POSTGRES = Kind("postgresql://user:password@host:port/database", _parse_postgres
 HOSTS = Kind("host names, suffixes (.example.org) or networks (10.0.0.0/8), separated by commas", _parse_list)
 NETWORKS = Kind("addresses or networks, separated by commas", _parse_networks)
 WORD = Kind("letters, digits, - and _ (at most 64)", _parse_word)
+SHARE = Kind("a number from 0 to 1", _parse_share)
+PAIRS = Kind("name=value pairs, separated by commas, values percent-encoded", _parse_pairs)
 KEY = Kind("at least 20 visible ASCII characters", _parse_key)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -8,6 +8,7 @@ import pytest
 from services.access.authentication import utc_now
 from services.background import Job
 from tests.support.exposition import declared, moved, value
+from tests.support.otlp_receiver import receiving
 
 FLOW = {"tasks": [{"name": "a", "action": "core.echo", "input": {"message": "x"}}]}
 NAP = {"tasks": [{"name": "a", "action": "core.sleep", "input": {"seconds": 1.9}}]}
@@ -73,8 +74,21 @@ async def log_a_burst(client, headers):
     assert found.status_code == 200, await found.get_data(as_text=True)
 
 
-@pytest.mark.parametrize("environ", [NOTHING_LISTENS])
-async def test_a_server_moves_every_metric_there_is(client, here, admin):
+@pytest.fixture
+def collector():
+    with receiving() as made:
+        made.answers.append(400)  # one batch of spans is refused
+        yield made
+
+
+@pytest.fixture
+def environ(request):
+    if "collector" not in request.fixturenames:
+        return {}
+    return {**NOTHING_LISTENS, "OTEL_EXPORTER_OTLP_ENDPOINT": request.getfixturevalue("collector").url}
+
+
+async def test_a_server_moves_every_metric_there_is(collector, client, here, admin):
     await client.get("/api/v1/workflows")  # without a key
     await register(client, admin, "nap", NAP)
     await execute(client, admin, "nap", wait=None)
@@ -85,6 +99,9 @@ async def test_a_server_moves_every_metric_there_is(client, here, admin):
     await fail_once(here)
     await until(lambda: metrics(client), lambda text: value(text, "millrace_outbox_failures_total", kind="embed"))
     await job(here, "measure-outbox").work()
+    for _ in range(2):
+        await execute(client, admin, "flow")
+        await job(here, "send-traces").work()
 
     async with here.db.transaction():
         seen |= moved(await metrics(client))

@@ -45,4 +45,5 @@ async def test_health_shows_what_is_switched_on(client):
     found = await (await client.get("/health")).get_json()
 
     assert found["prometheus_url"] == "http://127.0.0.1:1"
-    assert found["features"] == {"embeddings": "on", "milvus": "off", "prometheus": "on", "code_actions": "off"}
+    features = {"embeddings": "on", "milvus": "off", "prometheus": "on", "tracing": "off", "code_actions": "off"}
+    assert found["features"] == features

@@ -140,3 +140,29 @@ def test_networks_and_hosts_are_lists():
 
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.http_allow_hosts == ("a.local", ".b.local")
+
+
+def test_a_collector_of_traces_is_named_the_standard_way():
+    plain = load({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/"})
+    whole = load(
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/spans", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+    )
+
+    assert load({}).traces_url is None
+    assert plain.traces_url == "http://collector:4318/v1/traces"
+    assert (whole.traces_url, whole.otel_traces_sampler_arg) == ("http://collector:4318/spans", 0.5)
+
+
+def test_headers_for_the_collector_are_pairs_and_secret():
+    settings = load({"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{SECRET}, x-tenant=a"})
+
+    assert settings.otel_headers == (("authorization", f"Bearer {SECRET}"), ("x-tenant", "a"))
+    assert SECRET not in repr(settings)
+
+
+def test_another_protocol_than_ours_is_refused_in_words():
+    with pytest.raises(SettingsError) as caught:
+        load({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_SAMPLER_ARG": "2", "OTEL_EXPORTER_OTLP_HEADERS": "x"})
+
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf" in str(caught.value)
+    assert len(caught.value.problems) == 3

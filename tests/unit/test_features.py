@@ -10,6 +10,10 @@ def test_a_configured_feature_without_its_extra_says_what_to_install():
     assert feature.advice.endswith("pip install 'millrace[milvus]'")
 
 
+def test_a_module_below_a_package_that_is_missing_is_missing():
+    assert Feature(name="x", wanted=True, module="no_such_package.no_such_module").missing
+
+
 def test_what_is_not_wanted_need_not_be_installed():
     assert not Feature(name="milvus", wanted=False, module="no_such_module_anywhere").missing
 

@@ -192,8 +192,10 @@ class Dispatcher:
             log.warning("lease.lost execution=%s", execution_id)
         except Unavailable as error:  # the sweep finds it among what we hold and do not drive
             log.warning("execution.interrupted execution=%s error=%s", execution_id, error)
+            self._tell(execution_id)
         except Exception:  # the worker loop: one broken execution must not end the others
             log.exception("execution.crashed execution=%s", execution_id)
+            self._tell(execution_id)
             await self._set_aside(execution_id, epoch)
         finally:
             self._driving.pop(execution_id, None)
@@ -210,7 +212,14 @@ class Dispatcher:
         await drive.run(started.commands)
         return drive
 
+    def _tell(self, execution_id: str) -> None:
+        """What this process did for an execution can be told; whoever takes over from a lost lease tells it instead."""
+        drive = self._driving.get(execution_id)
+        if drive is not None:
+            self._telemetry.let_go(drive.book.facts, drive.lease.epoch)
+
     def _done(self, drive: Drive) -> None:
+        self._telemetry.let_go(drive.book.facts, drive.lease.epoch)
         if drive.ended:
             self._waiters.ended(drive.book.id, drive.book)
         else:
@@ -377,6 +386,8 @@ class Dispatcher:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("shutdown.unfinished executions=%d", len(self._driving))
+            for execution_id in self._driving:
+                self._tell(execution_id)
         if self._rules.drives:
             try:
                 await executions.release_all(self._db, me=self._tools.worker.id, at=self._tools.now())
