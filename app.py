@@ -31,6 +31,7 @@ from controllers import (
 )
 from controllers.connection import App
 from controllers.context import EXTENSION, EdgeRules, Services
+from controllers.gate import Gate
 from models.dal import DeadlineExceeded, Full, ReadOnly, Unavailable
 from services.access.accounts import Accounts
 from services.access.audit import AuditLog
@@ -156,6 +157,7 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         retention=kept,
         insight=build_insight(db, around, background),
         limiter=RateLimiter(settings.rate_limit_per_minute),
+        gate=_gate(settings, metrics),
         metrics=metrics,
         readiness=readiness,
         features=states(features(settings)),
@@ -171,6 +173,14 @@ def _add_upkeep(here: Services) -> None:
     here.background.add(Job(name="prune-audit", work=here.sealer.prune, every_s=3600.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
+
+
+def _gate(settings: Settings, metrics: Metrics) -> Gate:
+    return Gate(
+        most=settings.max_requests,
+        most_waiting=settings.max_waiting_requests,
+        on_refusal=metrics.requests_turned_away.inc,
+    )
 
 
 def _rules(settings: Settings) -> EdgeRules:

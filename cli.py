@@ -70,7 +70,12 @@ def _require_postgres(settings: Settings, command: str) -> None:
 def _run(app: Quart, settings: Settings, *, port: int, started: Callable[[str], None]) -> None:
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
     here: Services = app.extensions[EXTENSION]
-    listen = server.Listen(host=settings.host, port=port, drain_s=max(1, settings.shutdown_seconds // 4))
+    listen = server.Listen(
+        host=settings.host,
+        port=port,
+        drain_s=max(1, settings.shutdown_seconds // 4),
+        most_connections=settings.max_connections,
+    )
     server.serve(app, listen, on_started=started, on_stop=here.stop)
     if here.readiness.fatal:
         raise SystemExit(1)

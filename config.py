@@ -183,6 +183,24 @@ class Settings:
         0,
         "Executions started with one API key driven at once by all workers together; 0 = any number.",
     )
+    max_queued_executions: int = _work(
+        "MAX_QUEUED_EXECUTIONS",
+        whole(0, 100_000_000),
+        100_000,
+        "Executions that are ready and that no worker drives, from which on a start is answered with 503; 0 = any number.",
+    )
+    max_requests: int = _work(
+        "MAX_REQUESTS", whole(1, 100_000), 256, "Requests one process works on at once; more are answered with 503."
+    )
+    max_waiting_requests: int = _work(
+        "MAX_WAITING_REQUESTS",
+        whole(0, 100_000),
+        256,
+        "Requests with `wait` and live event streams of one process at once; more are answered with 503.",
+    )
+    max_connections: int = _work(
+        "MAX_CONNECTIONS", whole(1, 1_000_000), 2000, "Connections one process keeps open; more are answered with 503."
+    )
     worker_slots: int = _work("WORKER_SLOTS", whole(1, 100_000), 512, "Executions that one process drives at once.")
 
     workflow_timeout_seconds: int = _limit(

@@ -31,7 +31,7 @@ def main() -> None:
     app = create_worker(settings) if role == "worker" else create_app(settings, drives=drives)
     here: Services = app.extensions[EXTENSION]
     here.execution.runners.provide("touch", touch)
-    listen = server.Listen(host=settings.host, port=settings.port, drain_s=1)
+    listen = server.Listen(host=settings.host, port=settings.port, drain_s=1, most_connections=settings.max_connections)
     server.serve(app, listen, on_started=lambda url: print(url, flush=True), on_stop=here.stop)
 
 

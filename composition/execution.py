@@ -77,6 +77,7 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             ),
             rules=Rules(
                 slots=settings.worker_slots,
+                queued_most=settings.max_queued_executions,
                 shutdown_s=max(0.5, settings.shutdown_seconds - 2.0),
                 drives=around.drives,
             ),

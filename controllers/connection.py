@@ -23,6 +23,7 @@ from werkzeug.routing import MapAdapter
 
 from controllers.direct import DirectRoute, Whole, find
 from controllers.envelope import JSON
+from controllers.gate import FULL, Gate
 
 PATIENCE_S = 0.2
 """How long a request may run before somebody listens whether its client is still there."""
@@ -62,6 +63,7 @@ class App(Quart):
     """Quart, knowing that every function here is async, that no path redirects, and that the edge is the only hook."""
 
     edge: Edge
+    gate: Gate
     direct: Sequence[DirectRoute] = ()
 
     def __init__(self, name: str) -> None:
@@ -103,10 +105,27 @@ class Connection(ASGIHTTPConnection):
     gone = False
 
     async def __call__(self, receive: Receive, send: Send) -> None:
+        """Let a request in, unless there are too many: then it costs nothing but this answer."""
+        gate = self.app.gate
+        reason = gate.obstacle(self.scope)
+        if reason is not None:
+            await self._turn_away(reason, send)
+            return
+        gate.inside += 1
+        try:
+            await self._let_in(receive, send)
+        finally:
+            gate.inside -= 1
+
+    async def _turn_away(self, reason: str, send: Send) -> None:
+        for message in self.app.gate.refusal(reason):
+            await send(message)
+
+    async def _let_in(self, receive: Receive, send: Send) -> None:
         """Take the short way for a request that arrived whole."""
         first = await receive()
         if first["type"] != "http.request" or first.get("more_body", False):
-            await super().__call__(_again(first, receive), send)
+            await self._in_pieces(_again(first, receive), send)
             return
         body = first.get("body", b"")
         found = find(self.app.direct, self.scope, body)
@@ -121,6 +140,18 @@ class Connection(ASGIHTTPConnection):
                 raise
         finally:
             watch.end()
+
+    async def _in_pieces(self, receive: Receive, send: Send) -> None:
+        """Quart's own way, while all the bodies that are on their way in together are not too large."""
+        gate = self.app.gate
+        size = gate.takes_body(self.scope)
+        if size is None:
+            await self._turn_away(FULL, send)
+            return
+        try:
+            await super().__call__(receive, send)
+        finally:
+            gate.body_bytes -= size
 
     def _whole_request(self, body: bytes, send: Send) -> Any:
         request: Any = self._create_request_from_scope(send)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controllers.address import Network
+from controllers.gate import Gate
 from models.dal import AsyncDAL
 from services.access.accounts import Accounts
 from services.access.actor import Actor
@@ -67,6 +68,7 @@ class Services:
     retention: Retention
     insight: Insight
     limiter: RateLimiter
+    gate: Gate
     metrics: Metrics
     readiness: Readiness
     features: dict[str, Any] = field(default_factory=dict)

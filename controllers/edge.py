@@ -129,3 +129,4 @@ def install(app: App, here: Services, *, max_body_bytes: int, large_bodies: dict
     app.session_interface = sessionless
     app.asgi_http_class = Connection
     app.edge = Edge(here)
+    app.gate = here.gate

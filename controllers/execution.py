@@ -14,6 +14,7 @@ from controllers import body, envelope, idempotency, pages
 from controllers import execution_views as views
 from controllers.context import actor, services
 from controllers.direct import DirectRoute, Whole
+from controllers.gate import Gate
 from controllers.guards import Permission, admit, header, requires
 from controllers.openapi import Operation, describe
 from models.execution_lists import CAP, ExecutionPage, key_of
@@ -33,6 +34,7 @@ ONE = "/executions/<execution_id>"
 TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 HEARTBEAT = b": still here\n\n"
 HEARTBEATS_S = 15
+STARTED = "Workflow execution started"
 
 
 # ---- starting ------------------------------------------------------------------------------------------------------
@@ -97,13 +99,20 @@ def _request(asked: Any, workflow_id: str, wanted: views.Execute, once: Wanted |
 
 
 async def _start(request_: StartRequest, wait: float | None) -> envelope.Answer:
-    lifecycle = services().execution.lifecycle
-    accepted = await lifecycle.start(request_, by=actor(), wait=wait is not None)
+    here = services()
     if wait is not None:
-        ending = await lifecycle.awaited(accepted, seconds=wait)
-        if ending is not None:
-            return await _ended(accepted, ending)
-    return _accepted(accepted, "Workflow execution started")
+        here.gate.check_waiting()
+        with here.gate.wait():
+            return await _start_and_wait(request_, wait)
+    accepted = await here.execution.lifecycle.start(request_, by=actor())
+    return _accepted(accepted, STARTED)
+
+
+async def _start_and_wait(request_: StartRequest, wait: float) -> envelope.Answer:
+    lifecycle = services().execution.lifecycle
+    accepted = await lifecycle.start(request_, by=actor(), wait=True)
+    ending = await lifecycle.awaited(accepted, seconds=wait)
+    return await _ended(accepted, ending) if ending is not None else _accepted(accepted, STARTED)
 
 
 @blueprint.post("/<workflow_id>/test")
@@ -234,25 +243,27 @@ async def events(execution_id: str) -> Response:
     if "text/event-stream" not in request.headers.get("Accept", ""):
         found = await here.execution.streams.rows(str(row.execution_id), after=after)
         return envelope.ok({"execution_id": row.execution_id, "events": found})
+    here.gate.check_waiting()
     seen = request.headers.get("Last-Event-ID", "")
     after = int(seen) if seen.isdecimal() and len(seen) < 10 else after
     rows = here.execution.streams.follow(str(row.execution_id), after=after, stopping=here.stopping)
-    answer = Response(_sse(rows), content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    answer = Response(_sse(rows, here.gate), content_type="text/event-stream", headers={"Cache-Control": "no-store"})
     answer.timeout = None
     return answer
 
 
-async def _sse(rows: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[bytes]:
+async def _sse(rows: AsyncIterator[dict[str, Any] | None], gate: Gate) -> AsyncIterator[bytes]:
     quiet = 0
-    async for row in rows:
-        if row is not None:
-            quiet = 0
-            yield b"id: %d\nevent: append\ndata: %s\n\n" % (row["seq"], envelope.dumps(row))
-        else:
-            quiet += 1
-            if quiet % HEARTBEATS_S == 0:
-                yield HEARTBEAT
-    yield b"event: end\ndata: {}\n\n"
+    with gate.wait():
+        async for row in rows:
+            if row is not None:
+                quiet = 0
+                yield b"id: %d\nevent: append\ndata: %s\n\n" % (row["seq"], envelope.dumps(row))
+            else:
+                quiet += 1
+                if quiet % HEARTBEATS_S == 0:
+                    yield HEARTBEAT
+        yield b"event: end\ndata: {}\n\n"
 
 
 # ---- steering ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
@@ -19,6 +20,18 @@ GC_THRESHOLDS = (20_000, 50, 100)
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; the parser itself would take any number."""
+
+
+_REFUSAL = (
+    b'{"success":false,"message":"Too many connections","error_code":"SERVICE_UNAVAILABLE","details":{},'
+    b'"detail":"Too many connections","request_id":"-"}'
+)
+TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_REFUSAL), _REFUSAL)
+)
+SPARE_FILES = 256
+"""Descriptors for everything that is no client: databases, calls to others, logs."""
 
 
 class Corked:
@@ -63,10 +76,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     in_head = True
     head_bytes = 0
+    most_connections = 2000
 
     def connection_made(self, transport: Any) -> None:
-        """Somebody has connected."""
+        """Somebody has connected. One too many is told to come back."""
         super().connection_made(Corked(transport))  # type: ignore[arg-type]  # as much of a transport as is used
+        if len(self.connections) > self.most_connections:
+            self.transport.write(TURNED_AWAY)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -89,11 +106,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where to listen, and how long open requests may take when the server ends."""
+    """Where to listen, how long open requests may take when the server ends, how many may be connected."""
 
     host: str
     port: int
     drain_s: int
+    most_connections: int = 2000
 
 
 class Server(uvicorn.Server):
@@ -133,14 +151,25 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._on_stop)
 
 
+def connections_for(wanted: int) -> int:
+    """Let this process open so many connections and what it needs besides; fewer when the system does not allow them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_FILES))
+
+
 def serve(app: Any, listen: Listen, *, on_started: Callable[[str], None], on_stop: Callable[[], None]) -> None:
     """Serve until a signal comes. Raises `SystemExit` when the address is taken or the app cannot start."""
+    most = connections_for(listen.most_connections)
     config = uvicorn.Config(
         app,
         host=listen.host,
         port=listen.port,
         loop="uvloop",
-        http=BoundedProtocol,
+        http=type("Protocol", (BoundedProtocol,), {"most_connections": most}),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -36,6 +36,10 @@ class Metrics:
         self.requests = self._counter(
             "http_requests_total", "Requests by route and status.", "method", "route", "status"
         )
+        self.requests_turned_away = self._counter(
+            "http_requests_turned_away_total",
+            "Requests refused before they were looked at, because the server was full.",
+        )
         self.request_seconds = self._histogram("http_request_seconds", "Time to answer.", _FAST, "route")
         self.verdicts = self._counter(
             "access_verdicts_total",

@@ -113,7 +113,8 @@ class Lifecycle:
     async def begin(
         self, order: Order, request: StartRequest, *, by: Actor, wait: bool, action: str = "execute_workflow"
     ) -> Accepted:
-        """Decide a start, make it durable, and hand it to a driver."""
+        """Decide a start, make it durable, and hand it to a driver. Raises Overloaded when too many wait already."""
+        self.dispatcher.check_room()
         started = await self.starter.start(order, self.dispatcher.holder())
         entry = self._entry(action, by, order.pinned.row, started.book.id)
         self._audit(started.unit, entry)

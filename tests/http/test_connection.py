@@ -6,7 +6,7 @@ import json
 import pytest
 from quart import Blueprint, Response
 
-from controllers import body, connection, envelope
+from controllers import body, connection, envelope, gate
 from controllers.guards import public
 
 
@@ -116,6 +116,18 @@ async def test_an_upload_without_end_is_cut_off_at_the_limit(app, announced):
     client = await Client("POST", "/t/echo", *pieces, headers=headers).talk(app)
 
     assert client.status == 413
+
+
+async def test_bodies_on_their_way_in_share_one_allowance_and_give_it_back(app, monkeypatch):
+    monkeypatch.setattr(gate, "MOST_BODY_BYTES", 100)
+
+    clients = [
+        await Client("POST", "/t/echo", b"a", b"b", headers=[(b"content-length", size)]).talk(app)
+        for size in (b"101", b"100", b"100")
+    ]
+
+    assert [client.status for client in clients] == [503, 200, 200]
+    assert app.gate.body_bytes == 0
 
 
 async def test_a_stream_is_sent_as_it_comes(app):

@@ -16,6 +16,7 @@ from uuid import UUID
 from models import executions
 from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim, ExecutionRow
+from services.errors import Overloaded
 from services.execution.dispatch.ended_elsewhere import EndedElsewhere
 from services.execution.dispatch.turns import AHEAD, Turn, Turns
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
@@ -28,6 +29,7 @@ from services.execution.waiting import Waiters
 log = logging.getLogger("millrace.dispatch")
 
 SWEEP_S = 1.0
+FULL_FOR_S = 5.0
 CLAIM_AT_ONCE = 64
 MOST_READY = 4 * AHEAD
 
@@ -36,12 +38,14 @@ MOST_READY = 4 * AHEAD
 class Rules:
     """How much this process takes on. `slots`: executions driven at once; `shutdown_s`: what running work gets.
 
-    `per_key`: executions of one key driven at once by all workers, 0 = any number. `drives` False: it only answers
+    `per_key`: executions of one key driven at once by all workers, 0 = any number. `queued_most`: executions that may wait
+    for a slot anywhere before no more are accepted, 0 = any number. `drives` False: it only answers
     requests. `queued`: executions without a driver come back through the queue.
     """
 
     slots: int = 512
     per_key: int = 0
+    queued_most: int = 0
     shutdown_s: float = 20.0
     drives: bool = True
     queued: bool = False
@@ -67,6 +71,7 @@ class Dispatcher:
         self._empty = asyncio.Event()
         self._empty.set()
         self._more = False
+        self._is_full = False
         self._open = rules.drives
         self._ends = EndedElsewhere(tools.family.library, waiters, tools.tasks)
         self._offers: dict[str, asyncio.Future[None]] = {}
@@ -91,6 +96,11 @@ class Dispatcher:
         """Who shall drive a new execution: this process while it has room, and nobody waits for it."""
         room = self._has_room and not self._ready and not self._more
         return Holder(self._tools.worker.text, 1) if room else Holder()
+
+    def check_room(self) -> None:
+        """Raise Overloaded when more executions wait for a slot than may; as of the last sweep."""
+        if self._is_full:
+            raise Overloaded(f"{self._rules.queued_most} executions wait for a worker", retry_after_s=FULL_FOR_S)
 
     @property
     def _takes(self) -> bool:
@@ -283,6 +293,8 @@ class Dispatcher:
             found = await executions.orphans(self._db, me=worker.id, engine=worker.engine_version, count=AHEAD)
             self._ready |= dict.fromkeys(str(id_) for id_ in found)
             await self._find_due()
+        if self._rules.queued_most:
+            self._is_full = await self._turns.is_backlog(self._rules.queued_most)
         await self._look_after()
 
     async def _find_due(self) -> None:

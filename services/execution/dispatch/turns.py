@@ -89,6 +89,10 @@ class Turns:
             return []
         return await executions.claim(self._db, chosen, me=me, engine=self._engine, in_turn=True)
 
+    async def is_backlog(self, most: int) -> bool:
+        """Whether at least `most` executions are due and nobody drives them."""
+        return await turns.backlog(self._db, engine=self._engine, most=most) >= most
+
     async def turn_of(self, row: ExecutionRow, now: datetime) -> Turn | None:
         """What an execution waits for that could go on and that nobody drives; None for any other."""
         if row.driver is not None or row.ended_at is not None or row.wake_at is None or row.wake_at > now:

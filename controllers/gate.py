@@ -1,0 +1,99 @@
+"""How much the server takes in at once. What is too much is told to come back before any of it is read or done.
+
+Three kinds of guests: requests that are being worked on, requests that only wait for the end of an execution (or follow
+its events), and large bodies on their way in. Each has its own bound, so that none keeps the others out. Whoever asks
+after the server's health is always let in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from models.records import uuid7
+from services.errors import Overloaded
+
+ALWAYS = frozenset(["/health", "/ready", "/metrics"])
+MOST_BODY_BYTES = 256 * 1024 * 1024
+"""Of all bodies together that do not arrive in one piece."""
+UNKNOWN_BODY_BYTES = 16 * 1024 * 1024
+FULL = "The server has more to do than it takes on at once"
+FULL_OF_WAITERS = "As many requests wait for executions as the server allows; start without `wait` and look later"
+RETRY_AFTER_S = 1
+
+
+class Gate:
+    """Counts who is inside. `most` requests worked on, `most_waiting` that wait for executions."""
+
+    __slots__ = ("_most", "_most_waiting", "_on_refusal", "body_bytes", "inside", "waiting")
+
+    def __init__(
+        self, *, most: int = 256, most_waiting: int = 256, on_refusal: Callable[[], None] = lambda: None
+    ) -> None:
+        self._most = most
+        self._most_waiting = most_waiting
+        self._on_refusal = on_refusal
+        self.inside = 0
+        self.waiting = 0
+        self.body_bytes = 0
+
+    def obstacle(self, scope: Any) -> str | None:
+        """Why a request cannot be let in now; None when it can."""
+        if self.inside >= self._most and scope["path"] not in ALWAYS:
+            return FULL
+        if self.waiting >= self._most_waiting and b"wait=" in scope["query_string"]:
+            return FULL_OF_WAITERS
+        return None
+
+    def check_waiting(self) -> None:
+        """Raise Overloaded when nobody more may wait."""
+        if self.waiting >= self._most_waiting:
+            self._on_refusal()
+            raise Overloaded(FULL_OF_WAITERS, retry_after_s=RETRY_AFTER_S)
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Be one who waits instead of one who is worked on."""
+        self.inside -= 1
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.inside += 1
+            self.waiting -= 1
+
+    def takes_body(self, scope: Any) -> int | None:
+        """Make room for a body that arrives in pieces: how much, to be given back; None when there is no room."""
+        text = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        size = min(int(text), UNKNOWN_BODY_BYTES) if text.isdigit() else UNKNOWN_BODY_BYTES
+        if self.body_bytes + size > MOST_BODY_BYTES:
+            return None
+        self.body_bytes += size
+        return size
+
+    def refusal(self, reason: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The two messages of the answer, in the shape of every error."""
+        self._on_refusal()
+        request_id = str(uuid7())
+        body = orjson.dumps(
+            {
+                "success": False,
+                "message": reason,
+                "error_code": Overloaded.code,
+                "details": {},
+                "detail": reason,
+                "request_id": request_id,
+            }
+        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"%d" % RETRY_AFTER_S),
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        start = {"type": "http.response.start", "status": 503, "headers": headers}
+        return start, {"type": "http.response.body", "body": body, "more_body": False}
