@@ -9,6 +9,7 @@ from pathlib import Path
 from quart import Blueprint, Quart
 
 from composition.base import features, open_database
+from composition.code import code_features, code_rules
 from composition.execution import Around, build_execution, build_known
 from composition.history import Shared, build_history, details_of, finder
 from composition.insight import build_insight, build_prometheus
@@ -123,9 +124,9 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
     audit = AuditLog(db, now=utc_now)
     authentication = Authentication(DatabaseKeys(db), pepper=settings.key_pepper)
     permissions = PermissionService(db, audit=audit)
-    background = Background(metrics)
-    idempotency = Idempotency(db, now=utc_now)
-    known = build_known(settings, db, audit, permissions)
+    background, idempotency = Background(metrics), Idempotency(db, now=utc_now)
+    code = code_rules(settings)
+    known = build_known(db, audit, permissions, code)
     history, kept = build_history(settings, Shared(db, permissions, background, metrics, readiness))
     around = Surroundings(
         see=Visibility(db, permissions).of,
@@ -135,9 +136,8 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         now=utc_now,
         prometheus=build_prometheus(settings, background),
     )
-    executions = build_execution(
-        settings, known, Around(db, audit, permissions, idempotency, metrics, background, drives)
-    )
+    shared = Around(db, audit, permissions, code, idempotency, metrics, background, drives)
+    executions = build_execution(settings, known, shared)
     history.details = details_of(executions)
     here = Services(
         rules=_rules(settings),
@@ -160,7 +160,7 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         gate=_gate(settings, metrics),
         metrics=metrics,
         readiness=readiness,
-        features=states(features(settings)),
+        features={**states(features(settings)), **code_features(code)},
     )
     add_checks(here, settings)
     _add_upkeep(here)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from services.formats.environment import (
-    FLAG,
+    CODE,
     HOSTS,
     KEY,
     KIB,
@@ -167,8 +167,23 @@ class Settings:
         "Private hosts that HTTP actions may call; public hosts need no entry.",
         shown="none",
     )
-    allow_code_actions: bool = _access(
-        "ALLOW_CODE_ACTIONS", FLAG, False, "Whether packs may run Python and shell files."
+    allow_code_actions: str = _access(
+        "ALLOW_CODE_ACTIONS",
+        CODE,
+        "off",
+        "Whether packs may run Python and shell files; `sandboxed`: only where a sandbox works.",
+    )
+    code_parallel: int = _access(
+        "CODE_PARALLEL", whole(1, 1000), 4, "Python and shell actions that a process runs at once; others wait."
+    )
+    code_cpu_seconds: int = _access(
+        "CODE_CPU_SECONDS", whole(1, 86_400), 60, "CPU time of each process of a Python or shell action."
+    )
+    code_memory_bytes: int = _access(
+        "CODE_MEMORY_BYTES",
+        size(64 * MIB, 2**40),
+        512 * MIB,
+        "Address space of each process of a Python or shell action.",
     )
 
     max_parallel_executions: int = _work(

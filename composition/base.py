@@ -46,5 +46,4 @@ def features(settings: Settings) -> list[Feature]:
             module="opentelemetry.exporter.otlp.proto.http",
             extra="otel",
         ),
-        Feature(name="code_actions", wanted=settings.allow_code_actions),
     ]

@@ -12,6 +12,7 @@ from services.access.audit import AuditLog
 from services.access.authentication import utc_now
 from services.access.permission_service import PermissionService
 from services.actions.catalogue import Catalogue
+from services.actions.code import CodeRules
 from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.expression_worker import ExpressionWorker
 from services.background import Background
@@ -29,7 +30,21 @@ from services.registry.registry import build as build_registry
 log = logging.getLogger("millrace.app")
 
 
-def build_known(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: PermissionService) -> Registry:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the execution side shares with the rest of the server."""
+
+    db: AsyncDAL
+    audit: AuditLog
+    permissions: PermissionService
+    code: CodeRules
+    idempotency: Idempotency
+    metrics: Metrics
+    background: Background
+    drives: bool = True
+
+
+def build_known(db: AsyncDAL, audit: AuditLog, permissions: PermissionService, code: CodeRules) -> Registry:
     """Workflows, packs and actions; the catalogue knows what is built in before the packs are loaded."""
     catalogue = Catalogue(CORE_ACTIONS)
     return build_registry(
@@ -38,23 +53,11 @@ def build_known(settings: Settings, db: AsyncDAL, audit: AuditLog, permissions: 
             audit=audit,
             permissions=permissions,
             catalogue=catalogue,
-            packs_dir=settings.packs_dir,
+            packs_dir=code.packs_dir,
             now=utc_now,
+            code_refused=code.refused,
         )
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What the execution side shares with the rest of the server."""
-
-    db: AsyncDAL
-    audit: AuditLog
-    permissions: PermissionService
-    idempotency: Idempotency
-    metrics: Metrics
-    background: Background
-    drives: bool = True
 
 
 def build_execution(settings: Settings, known: Registry, around: Around) -> Execution:
@@ -85,6 +88,7 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,
             telemetry=Telemetry(around.metrics, build_tracer(settings, around.background, around.metrics)),
+            code=around.code,
         )
     )
     around.metrics.watch_driving(lambda: execution.driving)

@@ -240,6 +240,7 @@ class SyncView(BaseModel):
     workflows: list[SyncedWorkflow]
     disabled: list[str] = Field(description="Workflows whose file is gone")
     errors: list[dict[str, Any]]
+    warnings: list[dict[str, Any]] = Field(description="What is loaded and cannot be used as things are")
 
 
 class WrittenPack(PackSummary):

@@ -10,6 +10,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+UNICAST = ipaddress.ip_network("2000::/3")
+METADATA = frozenset([ipaddress.ip_address("168.63.129.16")])
+"""Public by number, and yet answered by the machine's host: what Azure tells a machine about itself."""
 
 
 class AddressRefused(Exception):
@@ -17,7 +20,7 @@ class AddressRefused(Exception):
 
     def __init__(self, host: str, address: str) -> None:
         super().__init__(
-            f"{host} is {address}, a private, loopback or link-local address; "
+            f"{host} is {address}, a private, loopback, link-local or otherwise not public address; "
             "an operator can allow it with HTTP_ALLOW_HOSTS (hosts, .suffixes or CIDRs)"
         )
         self.host = host
@@ -58,7 +61,14 @@ class AllowList:
         number = embedded(ipaddress.ip_address(address.split("%", 1)[0]))
         if any(number in network for network in self.networks):
             return True
-        return number.is_global and not number.is_multicast
+        return is_public(number)
+
+
+def is_public(number: Address) -> bool:
+    """Whether an address is one of the internet's, and not that of a cloud's own services."""
+    if number in METADATA or number.is_multicast or number.is_reserved or not number.is_global:
+        return False
+    return isinstance(number, ipaddress.IPv4Address) or number in UNICAST
 
 
 def embedded(address: Address) -> Address:

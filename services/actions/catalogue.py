@@ -26,6 +26,10 @@ class Runner(StrEnum):
     WORKFLOW = "workflow"
 
 
+CODE = frozenset([Runner.PYTHON, Runner.SHELL])
+"""Runners that run files of a pack."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
     """One action as its pack declares it. `timeout_s` is the default limit of one attempt, in seconds."""
@@ -122,7 +126,7 @@ def parse(document: Mapping[str, Any], *, pack_ref: str) -> ActionSpec:
     entry = document.get("request") if runner is Runner.HTTP else document.get("entry")
     if runner is Runner.HTTP and not (isinstance(entry, Mapping) and entry.get("url")):
         problems.append("an http action needs 'request' with a 'url'")
-    if runner in (Runner.PYTHON, Runner.SHELL) and not _is_inside(entry):
+    if runner in CODE and not _is_inside(entry):
         problems.append("'entry' must name a file below the pack")
     timeout = _seconds(document.get("timeout"), problems)
     problems += _schema_problems(document)

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpcore
@@ -20,7 +21,6 @@ from services.actions.addresses import AddressRefused, AllowList
 CONNECT_S = 10.0
 MAX_CONNECTIONS = 200
 KEEP_ALIVE = 50
-MAX_REDIRECTS = 10
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -99,6 +99,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise httpx.ReadTimeout(str(error) or type(error).__name__, request=request) from error
         except httpcore.UnsupportedProtocol as error:
             raise httpx.UnsupportedProtocol(str(error), request=request) from error
+        except httpcore.LocalProtocolError as error:
+            raise httpx.LocalProtocolError(str(error), request=request) from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise httpx.NetworkError(str(error) or type(error).__name__, request=request) from error
         return httpx.Response(
@@ -131,10 +133,13 @@ class _Body(httpx.AsyncByteStream):
 
 
 def open_client(allow_hosts: Iterable[str]) -> httpx.AsyncClient:
-    """The one pooled client of this process. Proxies and netrc of the environment are not used."""
+    """The one pooled client of this process.
+
+    Proxies and netrc of the environment are not used, and no cookie of one call is kept for another.
+    """
     return httpx.AsyncClient(
         transport=GuardedTransport(AllowList.parse(allow_hosts)),
         timeout=httpx.Timeout(30.0, connect=CONNECT_S, pool=CONNECT_S),
-        max_redirects=MAX_REDIRECTS,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         trust_env=False,
     )

@@ -26,6 +26,7 @@ class Call:
     traceparent: str | None = None
     workflow: Mapping[str, Any] = field(default_factory=dict)
     logs: list[dict[str, Any]] = field(default_factory=list)
+    times_itself: bool = False  # whether the action keeps `timeout_s` on its own
 
     def log(self, message: str, level: str = "info") -> None:
         """Add a line to the node's own log."""

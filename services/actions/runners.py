@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -23,12 +24,21 @@ RunnerOf = Callable[[ActionSpec], Perform]
 
 
 class Runners:
-    """The actions of this process, ready to be called. `builtins` maps an entry to its function."""
+    """The actions of this process, ready to be called. `builtins` maps an entry to its function.
+
+    `scrub` takes out of a text what the log must not show.
+    """
 
     def __init__(
-        self, catalogue: Catalogue, *, builtins: Mapping[str, Perform], others: Mapping[Runner, RunnerOf] | None = None
+        self,
+        catalogue: Catalogue,
+        *,
+        builtins: Mapping[str, Perform],
+        others: Mapping[Runner, RunnerOf] | None = None,
+        scrub: Callable[[str], str] = str,
     ) -> None:
         self.catalogue = catalogue
+        self._scrub = scrub
         self._builtins = dict(builtins)
         self._others = dict(others or {})
 
@@ -41,32 +51,35 @@ class Runners:
         try:
             spec = self._spec(call.ref)
             check_input(spec, call.input)
+            if call.timeout_s is None and spec.runner is not Runner.BUILTIN:
+                call.timeout_s = spec.timeout_s
             if spec.idempotency_per_attempt:
                 call.key = f"{call.key}/{call.attempt}"
             result = self._function(spec)(call)
         except ActionFailed as failure:
             return failure.outcome(call.logs)
         except Exception as error:  # noqa: BLE001 - an action may raise anything; the worker loop must not
-            return _unexpected(call, error)
+            return self._unexpected(call, error)
         if inspect.isawaitable(result):
             return result
         return Outcome(output=result, logs=tuple(call.logs))
 
     async def finish(self, call: Call, begun: Awaitable[Any], *, timeout_s: float | None) -> Outcome:
-        """Wait for what `begin` started, at most `timeout_s` seconds."""
+        """Wait for what `begin` started, at most `timeout_s` seconds, else what its declaration says."""
+        limit_s = None if call.times_itself else call.timeout_s if timeout_s is None else timeout_s
         try:
-            async with asyncio.timeout(timeout_s) as limit:
+            async with asyncio.timeout(limit_s) as limit:
                 output = await begun
             return Outcome(output=output, logs=tuple(call.logs))
         except ActionFailed as failure:
             return failure.outcome(call.logs)
         except TimeoutError as error:
             if not limit.expired():
-                return _unexpected(call, error)
-            message = f"{call.ref} did not end within {timeout_s:g} seconds"
+                return self._unexpected(call, error)
+            message = f"{call.ref} did not end within {limit_s:g} seconds"
             return ActionFailed(message, kind=ErrorType.TIMEOUT).outcome(call.logs)
         except Exception as error:  # noqa: BLE001 - as above
-            return _unexpected(call, error)
+            return self._unexpected(call, error)
 
     def is_immediate(self, ref: str) -> bool:
         """Whether the action is a plain function that is over when it returns."""
@@ -77,6 +90,11 @@ class Runners:
         """Carry out one attempt from beginning to end."""
         begun = self.begin(call)
         return begun if isinstance(begun, Outcome) else await self.finish(call, begun, timeout_s=timeout_s)
+
+    def _unexpected(self, call: Call, error: Exception) -> Outcome:
+        trace = self._scrub("".join(traceback.format_exception(error)))
+        log.error("action.failed ref=%s execution=%s\n%s", call.ref, call.execution_id, trace)
+        return ActionFailed(f"{type(error).__name__}: {error}").outcome(call.logs)
 
     def _spec(self, ref: str) -> ActionSpec:
         spec = self.catalogue.get(ref)
@@ -133,8 +151,3 @@ def _validator(schema: bytes) -> Any:
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(orjson.loads(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
-
-
-def _unexpected(call: Call, error: Exception) -> Outcome:
-    log.error("action.failed ref=%s execution=%s", call.ref, call.execution_id, exc_info=error)
-    return ActionFailed(f"{type(error).__name__}: {error}").outcome(call.logs)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from models.records import ErrorType
 from services.actions.outcome import ActionFailed
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+PACKS = ".packs"
 SHORTEST_SCRUBBED = 8  # characters; shorter values would blank out ordinary text
 MASK = "[secret]"
 
@@ -20,37 +25,64 @@ class Secrets:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._forms: tuple[str, ...] = ()
 
     def reveal(self, name: str, *, pack: str) -> str:
         """The value. Raises ActionFailed when there is none, or the pack may not have it."""
-        path = self._folder / name if self._folder is not None and NAME.match(name) else None
+        fits = NAME.match(name) is not None and not name.endswith(PACKS)
+        path = self._folder / name if self._folder is not None and fits else None
         if path is None or not path.is_file():
             raise ActionFailed(f"there is no secret '{name}'", kind=ErrorType.VALIDATION)
-        allowed = path.with_name(f"{name}.packs")
-        if allowed.is_file() and pack not in allowed.read_text(encoding="utf-8").split():
+        allowed = path.with_name(f"{name}{PACKS}")
+        if allowed.is_file() and pack not in _text(allowed, name).split():
             raise ActionFailed(f"pack '{pack}' may not use the secret '{name}'", kind=ErrorType.VALIDATION)
-        value = path.read_text(encoding="utf-8").rstrip("\r\n")
+        value = _text(path, name).rstrip("\r\n")
         self._remember(value)
         return value
 
     def scrub(self, value: Any) -> Any:
-        """The value without any secret that was revealed in this process; the very same object when there is none."""
-        if self._pattern is None:
-            return value
-        return self._scrubbed(self._pattern, value)
+        """The value without any secret that was revealed in this process, however it is written there.
+
+        The very same object when none was revealed.
+        """
+        return self._scrubbed(value) if self._forms else value
 
     def _remember(self, value: str) -> None:
         if len(value) >= SHORTEST_SCRUBBED and value not in self._known:
             self._known.add(value)
-            longest_first = sorted(self._known, key=len, reverse=True)
-            self._pattern = re.compile("|".join(re.escape(known) for known in longest_first))
+            forms = {form for known in self._known for form in _forms(known)}
+            self._forms = tuple(sorted(forms, key=len, reverse=True))
 
-    def _scrubbed(self, pattern: re.Pattern[str], value: Any) -> Any:
+    def _scrubbed(self, value: Any) -> Any:
         if isinstance(value, str):
-            return pattern.sub(MASK, value)
+            return self._masked(value)
         if isinstance(value, dict):
-            return {pattern.sub(MASK, key): self._scrubbed(pattern, item) for key, item in value.items()}
+            return {self._scrubbed(key): self._scrubbed(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._scrubbed(pattern, item) for item in value]
+            return [self._scrubbed(item) for item in value]
         return value
+
+    def _masked(self, text: str) -> str:
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ActionFailed(f"the secret '{name}' cannot be read", kind=ErrorType.VALIDATION) from error
+
+
+def _forms(value: str) -> Iterator[str]:
+    """How a value may be written: as it is, line by line, in a URL, in JSON, in base64 (alone or within more)."""
+    yield from (value, quote(value, safe=""), quote(value), quote_plus(value))
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    yield from (line for line in value.splitlines() if len(line) >= SHORTEST_SCRUBBED)
+    raw = value.encode()
+    for lead in range(3):
+        first, last = (lead * 8 + 5) // 6, (lead + len(raw)) * 8 // 6  # the characters that are its own
+        for encode in (b64encode, urlsafe_b64encode):
+            yield encode(bytes(lead) + raw).decode()[first:last]

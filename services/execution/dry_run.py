@@ -14,6 +14,7 @@ from services.access.actor import Actor
 from services.actions.catalogue import Catalogue
 from services.actions.outcome import ActionFailed, Call, Outcome
 from services.actions.runners import Runners, check_input
+from services.actions.secrets import Secrets
 from services.engine import view
 from services.engine.commands import EngineCommand, OpenInquiry, Perform, SetTimer, StartChild
 from services.engine.graph import Failure
@@ -54,6 +55,7 @@ class DryRun:
     decider: Decider
     runners: Runners
     catalogue: Catalogue
+    secrets: Secrets
     now: Callable[[], datetime]
 
     async def run(self, request: TestRequest, *, by: Actor) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class _Stage:
         self.lines: dict[Place, list[Any]] = {}
 
     async def play(self, order: Order) -> Book:
-        book, begin = await self._tools.starter.prepared(order)
+        book, begin = await self._tools.starter.prepared(order, rehearsal=True)
         self._inputs.append(begin)
         while not book.state.ended:
             if not self._inputs and not self._jump():
@@ -136,10 +138,17 @@ class _Stage:
 
     async def _outcome(self, command: Perform) -> Outcome:
         place = (command.node, command.run, command.item)
-        call = Call(ref=command.action, input=command.input, attempt=command.attempt)
+        call = Call(
+            ref=command.action,
+            input=command.input,
+            attempt=command.attempt,
+            node=command.node,
+            timeout_s=command.timeout_s,
+        )
         mocked = self._mocks.of(command.node, attempt=command.attempt, item=command.item)
-        if mocked is NOTHING and command.effect is Effect.NONE:
-            outcome = await self._tools.runners.perform(call, timeout_s=command.timeout_s)
+        forbidden = self._tools.starter.actions.forbids(command.action)
+        if mocked is NOTHING and command.effect is Effect.NONE and not forbidden:
+            outcome = self._scrubbed(await self._tools.runners.perform(call, timeout_s=command.timeout_s))
             self.lines.setdefault(place, []).extend(outcome.logs)
             return outcome
         self.simulated.add((command.node, command.run))
@@ -150,6 +159,11 @@ class _Stage:
         except ActionFailed as failure:
             return failure.outcome([])
         return example(spec) if mocked is NOTHING else mocked
+
+    def _scrubbed(self, outcome: Outcome) -> Outcome:
+        """An action has secrets of its own also in a rehearsal."""
+        scrub = self._tools.secrets.scrub
+        return Outcome(output=scrub(outcome.output), error=scrub(outcome.error), logs=tuple(map(scrub, outcome.logs)))
 
     def _answer(self, command: OpenInquiry) -> None:
         """People are simulated, too: by a mock, the default outcome, or an answer that fits the schema."""

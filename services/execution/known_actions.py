@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from models import packs, workflows
-from services.actions.catalogue import Catalogue
+from services.actions.catalogue import CODE, Catalogue
 from services.engine.graph import ActionFacts, Kind
 from services.errors import ExecutionRefused
 from services.registry.checking import action_refs
@@ -20,29 +21,57 @@ KEPT = 1_000
 STALE_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out about a version. `forbidden`: actions that may not run here, with the nodes that call them."""
+
+    revision: int
+    at: float
+    facts: Mapping[str, ActionFacts]
+    forbidden: Mapping[str, list[str]]
+
+
 class KnownActions:
     """Facts of actions, by version of a workflow and by ref."""
 
-    def __init__(self, db: Any, catalogue: Catalogue) -> None:
+    def __init__(self, db: Any, catalogue: Catalogue, *, code_refused: str | None = None) -> None:
         self._db = db
         self._catalogue = catalogue
-        self._by_version: OrderedDict[UUID, tuple[int, float, Mapping[str, ActionFacts]]] = OrderedDict()
+        self._code_refused = code_refused
+        self._by_version: OrderedDict[UUID, _Known] = OrderedDict()
         self._configs: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
-    async def of(self, pinned: PinnedWorkflow) -> Mapping[str, ActionFacts]:
-        """The facts of every ref that stands in the definition. Raises ExecutionRefused naming those that do not exist."""
+    async def of(self, pinned: PinnedWorkflow, *, rehearsal: bool = False) -> Mapping[str, ActionFacts]:
+        """The facts of every ref that stands in the definition.
+
+        Raises ExecutionRefused naming those that do not exist, and, but for a rehearsal, those that may not run here.
+        """
         known = self._by_version.get(pinned.version_id)
-        if known is not None and known[0] == self._catalogue.revision and time.monotonic() - known[1] < STALE_S:
-            return known[2]
+        if known is None or known.revision != self._catalogue.revision or time.monotonic() - known.at >= STALE_S:
+            known = await self._looked_up(pinned)
+        if known.forbidden and not rehearsal:
+            message = f"{', '.join(known.forbidden)}: {self._code_refused}"
+            errors = _problems(known.forbidden, "action_refused", str(self._code_refused))
+            raise ExecutionRefused(message, errors=errors)
+        return known.facts
+
+    async def _looked_up(self, pinned: PinnedWorkflow) -> _Known:
         used = action_refs(pinned.graph)
         facts = await self.facts(used)
         missing = sorted(used.keys() - facts.keys())
         if missing:
             raise ExecutionRefused(f"Unknown action: {', '.join(missing)}", errors=_unknown(missing, used))
-        self._by_version[pinned.version_id] = (self._catalogue.revision, time.monotonic(), facts)
+        forbidden = {ref: used[ref] for ref in sorted(used) if self.forbids(ref)}
+        known = _Known(self._catalogue.revision, time.monotonic(), facts, forbidden)
+        self._by_version[pinned.version_id] = known
         if len(self._by_version) > KEPT:
             self._by_version.popitem(last=False)
-        return facts
+        return known
+
+    def forbids(self, ref: str) -> bool:
+        """Whether an action may not run here."""
+        spec = self._catalogue.get(ref)
+        return self._code_refused is not None and spec is not None and spec.runner in CODE
 
     async def facts(self, refs: Iterable[str]) -> dict[str, ActionFacts]:
         """The facts of those refs that name an action or a workflow."""
@@ -71,13 +100,21 @@ class KnownActions:
 
 def _unknown(missing: list[str], used: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     return [
+        problem
+        for ref in missing
+        for problem in _problems({ref: used[ref]}, "unknown_action", f"There is no action or workflow {ref!r}")
+    ]
+
+
+def _problems(refs: Mapping[str, list[str]], code: str, message: str) -> list[dict[str, Any]]:
+    return [
         {
             "loc": ["definition", "tasks", node, "action"],
-            "message": f"There is no action or workflow {ref!r}",
-            "type": "unknown_action",
-            "code": "unknown_action",
+            "message": message,
+            "type": code,
+            "code": code,
             "task": node,
         }
-        for ref in missing
-        for node in used[ref]
+        for nodes in refs.values()
+        for node in nodes
     ]

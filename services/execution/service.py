@@ -15,6 +15,7 @@ from services.access.audit import AuditLog
 from services.access.permission_service import PermissionService
 from services.actions.builtin import BUILTINS
 from services.actions.catalogue import Catalogue, Runner
+from services.actions.code import CodeRules, CodeRunner
 from services.actions.declared import DeclaredHttp
 from services.actions.http import HttpRunner
 from services.actions.patience import Patience
@@ -69,6 +70,7 @@ class Needs:
     lock: Path | None = None
     http_allow_hosts: tuple[str, ...] = ()
     secrets_dir: Path | None = None
+    code: CodeRules = field(default_factory=CodeRules)
     builtins: Mapping[str, Perform] = field(default_factory=dict)
     runners: Mapping[Runner, RunnerOf] = field(default_factory=dict)
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -89,7 +91,7 @@ class Execution:
         self.tidings = Tidings()
         self.http = HttpRunner(partial(_opened, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         self.secrets = Secrets(needs.secrets_dir)
-        self.known_actions = KnownActions(needs.db, needs.catalogue)
+        self.known_actions = KnownActions(needs.db, needs.catalogue, code_refused=needs.code.refused)
         self.runners = self._runners()
         self.journal = Journal(needs.db, needs.telemetry)
         needs.telemetry.read_with(self.journal.rows)
@@ -125,6 +127,7 @@ class Execution:
             decider=self.decider,
             runners=self.runners,
             catalogue=needs.catalogue,
+            secrets=self.secrets,
             now=needs.now,
         )
         self.streams = Streams(journal=self.journal, library=self.library, tidings=self.tidings)
@@ -143,8 +146,15 @@ class Execution:
             "wait_for_run": patience.wait_for_run,
             **needs.builtins,
         }
-        declared = DeclaredHttp(self.http, secrets=self.secrets, config=self.known_actions.config)
-        return Runners(needs.catalogue, builtins=builtins, others={Runner.HTTP: declared, **needs.runners})
+        config, most = self.known_actions.config, needs.limits.max_result_bytes
+        code = CodeRunner(needs.code, secrets=self.secrets, config=config, max_bytes=most)
+        others: dict[Runner, RunnerOf] = {
+            Runner.HTTP: DeclaredHttp(self.http, secrets=self.secrets, config=config),
+            Runner.PYTHON: code,
+            Runner.SHELL: code,
+            **needs.runners,
+        }
+        return Runners(needs.catalogue, builtins=builtins, others=others, scrub=self.secrets.scrub)
 
     def _starter(self, needs: Needs) -> Starter:
         return Starter(journal=self.journal, actions=self.known_actions, limits=needs.limits, parallel=needs.parallel)

@@ -114,13 +114,13 @@ class Starter:
         book.next_seq = 1
         return Started(book, unit, turn.commands)
 
-    async def prepared(self, order: Order) -> tuple[Book, Begin]:
-        """An empty book and the input it begins with."""
+    async def prepared(self, order: Order, *, rehearsal: bool = False) -> tuple[Book, Begin]:
+        """An empty book and the input it begins with; a rehearsal may name actions that may not run here."""
         facts, graph = _facts(order), order.pinned.graph
         book = Book(facts=facts, graph=graph, state=State(graph), last_at=order.at)
-        return book, await self._begin(order, facts)
+        return book, await self._begin(order, facts, rehearsal)
 
-    async def _begin(self, order: Order, facts: Facts) -> Begin:
+    async def _begin(self, order: Order, facts: Facts, rehearsal: bool) -> Begin:
         pinned = order.pinned
         return Begin(
             now=order.at,
@@ -134,7 +134,7 @@ class Starter:
             },
             config=await self.actions.config(pinned.pack_ref),
             limits=self.limits,
-            actions=await self.actions.of(pinned),
+            actions=await self.actions.of(pinned, rehearsal=rehearsal),
             depth=order.depth,
             parent=order.parent_execution_id,
             reuse=order.reuse,

@@ -132,6 +132,10 @@ FLAG = Kind("on or off", _parse_flag)
 PUBLIC = Kind(
     "on, off or local", lambda text: "local" if text.lower() == "local" else "on" if _parse_flag(text) else "off"
 )
+CODE = Kind(
+    "on, off or sandboxed",
+    lambda text: "sandboxed" if text.lower() == "sandboxed" else "on" if _parse_flag(text) else "off",
+)
 WEB_URL = Kind("a URL that begins with http:// or https://", _parse_web_url)
 POSTGRES = Kind("postgresql://user:password@host:port/database", _parse_postgres)
 HOSTS = Kind("host names, suffixes (.example.org) or networks (10.0.0.0/8), separated by commas", _parse_list)

@@ -3,6 +3,7 @@
 slack/pack.yaml                 ref, label, version, description, tags, config_schema
 slack/workflows/*.yaml          one workflow each
 slack/actions/*.yaml            one action each
+slack/actions/**                whatever else is there: files that python and shell actions run
 slack/actions/workflows/*.yaml  definitions that an action file names (the layout of earlier services)
 """
 
@@ -47,6 +48,8 @@ class PackFolder:
     workflows: tuple[PackFile, ...] = ()
     actions: tuple[PackFile, ...] = ()
     definitions: tuple[PackFile, ...] = ()
+    code: frozenset[str] = frozenset()
+    """Paths of files below `actions/` that are no declarations. They are read when they are run."""
 
     @property
     def hash(self) -> str:
@@ -55,6 +58,7 @@ class PackFolder:
         manifest = (self.manifest,) if self.manifest else ()
         for file in (*manifest, *self.workflows, *self.actions, *self.definitions):
             whole.update(f"{file.path}\0{file.hash}\0".encode())
+        whole.update("".join(f"{path}\0" for path in sorted(self.code)).encode())
         return whole.hexdigest()
 
 
@@ -71,6 +75,7 @@ def read_folder(packs_dir: Path, ref: str) -> PackFolder | None:
         workflows=workflows,
         actions=actions,
         definitions=definitions,
+        code=frozenset(_code(root)),
     )
 
 
@@ -93,6 +98,15 @@ def _files(root: Path, folder: str) -> Iterator[PackFile]:
             return
         if path.suffix in _SUFFIXES and path.is_file() and path.resolve().is_relative_to(inside):
             yield _read(root, path)
+
+
+def _code(root: Path) -> Iterator[str]:
+    inside = root.resolve()
+    for number, path in enumerate((root / "actions").rglob("*")):
+        if number >= MAX_FILES:
+            return
+        if path.suffix not in _SUFFIXES and path.is_file() and path.resolve().is_relative_to(inside):
+            yield path.relative_to(root).as_posix()
 
 
 def _read(root: Path, path: Path) -> PackFile:

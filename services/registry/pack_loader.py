@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.actions import catalogue
-from services.actions.catalogue import ActionSpec, BadAction
+from services.actions.catalogue import CODE, ActionSpec, BadAction
 from services.errors import Invalid
 from services.formats import strict_yaml
 from services.registry import drafts
@@ -61,9 +61,8 @@ def load(folder: PackFolder) -> LoadedPack:
     pack = LoadedPack(folder.ref)
     if folder.manifest is not None:
         _load_manifest(pack, folder.manifest)
-    definitions = {file.path: file for file in folder.definitions}
     for file in folder.actions:
-        _load_action(pack, file, definitions)
+        _load_action(pack, file, folder)
     for file in folder.workflows:
         document, text = _document(pack, file)
         if document is not None:
@@ -105,12 +104,13 @@ def _load_manifest(pack: LoadedPack, file: PackFile) -> None:
     pack.manifest = {key: value for key, value in manifest.items() if value is not None}
 
 
-def _load_action(pack: LoadedPack, file: PackFile, definitions: Mapping[str, PackFile]) -> None:
+def _load_action(pack: LoadedPack, file: PackFile, folder: PackFolder) -> None:
     document, _ = _document(pack, file)
     if document is None:
         return
     target = next((document[key] for key in _WORKFLOW_KEYS if isinstance(document.get(key), str)), None)
     if target is not None and (document.get("runner_type", "workflow") in _FOREIGN_RUNNERS):
+        definitions = {found.path: found for found in folder.definitions}
         _load_action_workflow(pack, file, document, definitions.get(f"actions/{target}"))
         return
     if "runner_type" in document:
@@ -123,6 +123,10 @@ def _load_action(pack: LoadedPack, file: PackFile, definitions: Mapping[str, Pac
     except BadAction as error:
         problems = [{"loc": [], "message": problem, "type": "action_invalid"} for problem in error.problems]
         pack.fail(file, problems, error.ref)
+        return
+    if spec.runner in CODE and spec.entry not in folder.code:
+        message = f"the pack has no file {spec.entry}; files to run lie below actions/"
+        pack.fail(file, [{"loc": ["entry"], "message": message, "type": "file_missing"}], spec.ref)
         return
     pack.actions.append(LoadedAction(path=file.path, spec=spec, document={**named, "ref": spec.ref}))
 

@@ -13,6 +13,7 @@ from models.dal.errors import Stale
 from models.packs import PackRow
 from models.workflows import WorkflowRow
 from services.access.audit import Category, Entry, Result
+from services.actions.catalogue import CODE
 from services.errors import Conflict, PackNotFound
 from services.registry import checking, lookup
 from services.registry.actions import Actions
@@ -21,7 +22,7 @@ from services.registry.checking import Checked
 from services.registry.drafts import Draft
 from services.registry.ledger import Ledger
 from services.registry.lookup import Found
-from services.registry.pack_loader import LoadedPack, LoadedWorkflow
+from services.registry.pack_loader import LoadedAction, LoadedPack, LoadedWorkflow
 from services.registry.store import Origin, Store, Stored
 from services.registry.workflows import Workflows
 
@@ -39,6 +40,7 @@ class SyncReport:
     workflows: list[dict[str, Any]] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The report as the API gives it."""
@@ -50,6 +52,7 @@ class SyncReport:
             "workflows": self.workflows,
             "disabled": self.disabled,
             "errors": self.errors,
+            "warnings": self.warnings,
         }
 
 
@@ -66,13 +69,16 @@ class _Sync:
 class PackSync:
     """Writes what the files of a pack declare."""
 
-    def __init__(self, ledger: Ledger, *, store: Store, registry: Workflows, actions: Actions) -> None:
+    def __init__(
+        self, ledger: Ledger, *, store: Store, registry: Workflows, actions: Actions, code_refused: str | None = None
+    ) -> None:
         self._ledger = ledger
         self._db = ledger.db
         self._now = ledger.now
         self._store = store
         self._registry = registry
         self._actions = actions
+        self._code_refused = code_refused
 
     async def run(self, pack: PackRow, loaded: LoadedPack, caller: Caller, *, force: bool = False) -> SyncReport:
         """Register what is new, change what changed, disable what is gone.
@@ -120,6 +126,8 @@ class PackSync:
         await self._ledger.write(entry, packs.drop_actions(self._db, loaded.ref), *calls)
         self._actions.replace(loaded.ref, [action.spec for action in loaded.actions])
         sync.report.actions = len(loaded.actions)
+        if self._code_refused is not None:
+            sync.report.warnings += [_refused(a, self._code_refused) for a in loaded.actions if a.spec.runner in CODE]
 
     # ---- one workflow ------------------------------------------------------------------------------------------------
 
@@ -208,6 +216,11 @@ def _reason_to_keep(row: WorkflowRow, *, force: bool) -> str | None:
 
 def _in_file(loaded: LoadedWorkflow, errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"file": loaded.path, "ref_name": loaded.draft.ref, **error} for error in errors]
+
+
+def _refused(action: LoadedAction, why: str) -> dict[str, Any]:
+    kind = "action_refused"
+    return {"file": action.path, "ref_name": action.spec.ref, "loc": [], "message": why, "type": kind, "code": kind}
 
 
 def _plain(document: Mapping[str, Any]) -> Any:

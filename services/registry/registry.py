@@ -31,7 +31,7 @@ log = logging.getLogger("millrace.registry")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What the registry is built from."""
+    """What the registry is built from. `code_refused`: why python and shell actions may not run here."""
 
     db: Any
     audit: AuditLog
@@ -40,6 +40,7 @@ class Needs:
     packs_dir: Path
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
+    code_refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def build(needs: Needs) -> Registry:
     workflows = Workflows(ledger, store=store, doors=doors, actions=actions.names)
     versions = Versions(db, doors=doors, known=workflows.known, clock=needs.clock)
     store.on_change(versions.forget)
-    sync = PackSync(ledger, store=store, registry=workflows, actions=actions)
+    sync = PackSync(ledger, store=store, registry=workflows, actions=actions, code_refused=needs.code_refused)
     return Registry(
         workflows=workflows,
         versions=versions,

@@ -25,7 +25,7 @@ def test_every_command_of_a_page_does_what_the_page_says(page: str, tmp_path: Pa
     for pack in (ROOT / "packs").iterdir():
         if pack.is_dir():
             (own / pack.name).symlink_to(pack)
-    environ = {"PACKS_DIR": str(own)} if "pack" in page else {}
+    environ = {"PACKS_DIR": str(own), "ALLOW_CODE_ACTIONS": "on"} if "pack" in page else {}
     with running(tmp_path / "data", environ) as server:
         shell = Shell(tmp_path / "work", url=server.url, key=server.key)
         for name, text in files(TEXTS[page]).items():

@@ -23,6 +23,7 @@ class Server:
     url: str
     key: str
     data_dir: Path
+    pid: int = 0
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def running(data_dir: Path, environ: Mapping[str, str] | None = None) -> Iterato
         text=True,
     )
     try:
-        yield Server(url=_address(process), key=KEY, data_dir=data_dir)
+        yield Server(url=_address(process), key=KEY, data_dir=data_dir, pid=process.pid)
     finally:
         process.terminate()
         try:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -12,7 +15,7 @@ from services.actions.catalogue import BadAction, Catalogue, Runner, parse
 from services.actions.core_pack import CORE_ACTIONS
 from services.actions.outcome import ActionFailed, Call, Outcome
 from services.actions.runners import Runners
-from services.actions.secrets import Secrets
+from services.actions.secrets import MASK, Secrets
 
 
 @pytest.fixture
@@ -121,6 +124,19 @@ def test_all_problems_of_a_declaration_are_said_at_once() -> None:
         ("example.org", "::ffff:127.0.0.1", False),
         ("example.org", "64:ff9b::7f00:1", False),
         ("example.org", "2002:7f00:1::", False),
+        ("example.org", "::127.0.0.1", False),
+        ("example.org", "fec0::1", False),
+        ("example.org", "64:ff9b:1::7f00:1", False),
+        ("example.org", "ff02::1", False),
+        ("example.org", "::", False),
+        ("example.org", "fd00:ec2::254", False),
+        ("example.org", "100.100.100.200", False),
+        ("example.org", "168.63.129.16", False),
+        ("example.org", "240.0.0.1", False),
+        ("example.org", "255.255.255.255", False),
+        ("example.org", "2606:2800:220:1::1", True),
+        ("x", "::ffff:192.168.7.9", True),
+        ("x", "2001:0:4136:e378:8000:63bf:3f57:f8f6", True),
         ("inside.test", "10.0.0.1", True),
         ("a.corp.test", "10.0.0.1", True),
         ("corp.test.evil", "10.0.0.1", False),
@@ -141,6 +157,59 @@ def test_a_secret_is_never_seen_in_a_result(tmp_path: Path) -> None:
     assert secrets.scrub({"echo": [f"Bearer {value}"]}) == {"echo": ["Bearer [secret]"]}
 
 
+@pytest.mark.parametrize("value", ["s3cr3t-value", "päss wörd+/?&=%", 'quo"ted\\back', "line one 1\nline two 2"])
+@pytest.mark.parametrize("lead", ["", "a", "ab", "user:"])
+def test_a_secret_is_recognised_however_it_is_written(tmp_path: Path, value: str, lead: str) -> None:
+    (tmp_path / "token").write_text(value)
+    secrets = Secrets(tmp_path)
+    secrets.reveal("token", pack="p")
+    raw = f"{lead}{value}:tail".encode()
+    written = [
+        f"x {value} y",
+        f"https://h/?q={quote_plus(value)}&r={quote(value, safe='')}",
+        json.dumps({"a": value}),
+        json.dumps({"a": value}, ensure_ascii=False),
+        b64encode(raw).decode(),
+        urlsafe_b64encode(raw).decode(),
+    ]
+
+    assert [text for text in written if MASK not in secrets.scrub(text)] == []
+
+
+def test_a_secret_of_several_lines_is_recognised_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("-----BEGIN KEY-----\nMIIabcdefgh\n-----END KEY-----\n")
+    secrets = Secrets(tmp_path)
+    secrets.reveal("key", pack="p")
+
+    assert secrets.scrub(["said MIIabcdefgh"]) == ["said [secret]"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\xff", None])
+def test_a_secret_that_cannot_be_read_fails_the_task_and_nothing_else(tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        (tmp_path / "token").write_text("s3cr3t-value")
+        (tmp_path / "token.packs").write_bytes(b"\xff")
+    else:
+        (tmp_path / "token").write_bytes(content)
+
+    with pytest.raises(ActionFailed, match="cannot be read"):
+        Secrets(tmp_path).reveal("token", pack="p")
+
+
+async def test_an_action_that_breaks_shows_no_secret_in_the_log(tmp_path: Path, caplog) -> None:
+    (tmp_path / "token").write_text("s3cr3t-value")
+    secrets = Secrets(tmp_path)
+    value = secrets.reveal("token", pack="p")
+
+    def broken(_call: Call) -> None:
+        raise RuntimeError(f"cannot use {value}")
+
+    await run(Runners(Catalogue(CORE_ACTIONS), builtins={"noop": broken}, scrub=secrets.scrub), "core.noop")
+
+    assert "cannot use [secret]" in caplog.text
+    assert value not in caplog.text
+
+
 def test_a_secret_is_kept_from_other_packs(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cr3t-value")
     (tmp_path / "token.packs").write_text("slack\n")
@@ -149,7 +218,9 @@ def test_a_secret_is_kept_from_other_packs(tmp_path: Path) -> None:
         Secrets(tmp_path).reveal("token", pack="other")
 
 
-@pytest.mark.parametrize("name", ["../etc/passwd", "", ".hidden", "missing"])
+@pytest.mark.parametrize("name", ["../etc/passwd", "", ".hidden", "missing", "token.packs", "a\nb", "a/b"])
 def test_a_secret_outside_the_folder_does_not_exist(tmp_path: Path, name: str) -> None:
+    (tmp_path / "token.packs").write_text("p")
+
     with pytest.raises(ActionFailed, match="there is no secret"):
         Secrets(tmp_path).reveal(name, pack="p")

@@ -16,7 +16,7 @@ WORKFLOWS = [workflow for pack in LOADED.values() for workflow in pack.workflows
 
 
 def test_the_bundled_packs_are_there():
-    assert set(LOADED) == {"core", "examples", "slack"}
+    assert set(LOADED) == {"core", "examples", "scripts", "slack"}
 
 
 @pytest.mark.parametrize("pack", LOADED.values(), ids=LOADED)

@@ -1,0 +1,115 @@
+"""One program from its start to its end: fed, read within bounds, and gone with everything it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+CHUNK = 64 * 1024
+GRACE_S = 2.0
+GONE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What to run. `asked_to_end`: whether it takes its descendants along when it gets SIGTERM."""
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    given: bytes
+    asked_to_end: bool
+
+
+@dataclass(slots=True)
+class Output:
+    """The beginning of what a program wrote, its last bytes, and how much it was."""
+
+    keep: int
+    tail: int
+    kept: bytearray
+    last: bytes = b""
+    size: int = 0
+
+    def take(self, part: bytes) -> None:
+        """Add what was read."""
+        self.size += len(part)
+        self.kept += part[: max(0, self.keep - len(self.kept))]
+        self.last = (self.last + part)[-self.tail :]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it was left out."""
+        return self.size == len(self.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended: its exit status (128 + n: by signal n), and what it wrote."""
+
+    code: int
+    stdout: Output
+    stderr: Output
+
+
+TAIL = 4 * 1024
+
+
+async def run(start: Start, *, most_stdout: int, most_stderr: int, timeout_s: float) -> Ended:
+    """Run a program. It is killed when it takes too long (TimeoutError), writes too much to stdout, or is cancelled."""
+    out, err = Output(most_stdout, TAIL, bytearray()), Output(most_stderr, TAIL, bytearray())
+    process = await asyncio.create_subprocess_exec(
+        *start.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(start.environ), cwd="/", start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(timeout_s):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_feed(process.stdin, start.given))
+                tasks.create_task(_read(process.stdout, out, lambda: _kill(process)))
+                tasks.create_task(_read(process.stderr, err, None))
+            code = await process.wait()
+    finally:
+        await _end(process, asked=start.asked_to_end)
+    return Ended(code if code >= 0 else 128 - code, out, err)
+
+
+async def _feed(stdin: asyncio.StreamWriter, given: bytes) -> None:
+    """Write the input; a program need not read it."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(given)
+        await stdin.drain()
+    stdin.close()
+
+
+async def _read(stream: asyncio.StreamReader, output: Output, too_much: Callable[[], None] | None) -> None:
+    while part := await stream.read(CHUNK):
+        output.take(part)
+        if too_much is not None and not output.is_whole:
+            too_much()
+            return
+
+
+async def _end(process: Process, *, asked: bool) -> None:
+    """Leave nothing of it running."""
+    if process.returncode is None and asked:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
+    if process.returncode is None or process.returncode < 0:
+        _kill(process)
+    async with asyncio.timeout(GONE_S):
+        await process.wait()
+
+
+def _kill(process: Process) -> None:
+    """Kill the process and its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
