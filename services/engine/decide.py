@@ -15,7 +15,7 @@ from services.engine import events, inputs
 from services.engine.begin import begin
 from services.engine.commands import CancelChild, Decision, PauseChild, Perform, ResumeChild, SetTimer
 from services.engine.ending import conclude, end_run
-from services.engine.finishing import settle
+from services.engine.finishing import owes_a_start, settle
 from services.engine.graph import Failure, Graph, Kind
 from services.engine.items import conclude_item
 from services.engine.launching import again
@@ -30,17 +30,21 @@ from services.engine.turn import Turn, Unanswered
 Input = inputs.Input
 
 
-def decide(graph: Graph, state: State, given: Input) -> Decision:
-    """The events and commands that an input leads to. `state` is the same afterwards."""
-    return _decide(graph, state, given, keep=False)
+def decide(graph: Graph, state: State, given: Input, *, hold: bool = False) -> Decision:
+    """The events and commands that an input leads to. `state` is the same afterwards.
+
+    `hold`: record what happened and start nothing, because whoever asks does not drive; the driver's next input
+    starts what was held back, at the latest `Recovered` or `Released`.
+    """
+    return _decide(graph, state, given, keep=False, hold=hold)
 
 
-def advance(graph: Graph, state: State, given: Input) -> Decision:
+def advance(graph: Graph, state: State, given: Input, *, hold: bool = False) -> Decision:
     """The same, with the events folded into `state`: `decide`, then `evolve` with each event, in one go."""
-    return _decide(graph, state, given, keep=True)
+    return _decide(graph, state, given, keep=True, hold=hold)
 
 
-def _decide(graph: Graph, state: State, given: Input, *, keep: bool) -> Decision:
+def _decide(graph: Graph, state: State, given: Input, *, keep: bool, hold: bool) -> Decision:
     turn = Turn(graph, state, given_now(given))
     given = _unwrap(turn, given)
     refusal = _refusal(state, given)
@@ -52,7 +56,10 @@ def _decide(graph: Graph, state: State, given: Input, *, keep: bool) -> Decision
 
     def play() -> None:
         handle(turn, given)
-        _run_on(turn)
+        if hold:
+            _come_to_rest(turn)
+        elif turn.events or turn.commands or type(given) in _GOING_ON:
+            _run_on(turn)
 
     try:
         state.rehearse(play, keep=keep)
@@ -99,11 +106,15 @@ def _applies(state: State, given: Input) -> bool:
 
 def _run_on(turn: Turn) -> None:
     """Start what may start, settle, and again, until nothing changes."""
-    if not turn.events and not turn.commands:
-        return
     start_all(turn)
     while settle(turn):
         start_all(turn)
+
+
+def _come_to_rest(turn: Turn) -> None:
+    """Settle as far as that goes without starting anything."""
+    while not owes_a_start(turn.state) and settle(turn):
+        continue
 
 
 def _attempt_ended(turn: Turn, given: inputs.AttemptEnded) -> None:
@@ -239,6 +250,13 @@ def _recovered(turn: Turn, _given: inputs.Recovered) -> None:
             again(turn, work)
         elif work.stage is Stage.STOPPING and work.child_id is not None:
             turn.commands.append(CancelChild(child_id=work.child_id))
+    if state.phase in (Phase.PAUSING, Phase.PAUSED):
+        unpaused = (child for child, key in state.children.items() if not state.work[key].paused)
+        turn.commands.extend(PauseChild(child_id=child) for child in unpaused)
+
+
+def _released(_turn: Turn, _given: inputs.Released) -> None:
+    """Nothing has happened but that things may start."""
 
 
 def _interrupted(work: Work) -> Done:
@@ -261,6 +279,9 @@ _HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = {
     inputs.ResumeRequested: _resume,
     inputs.LimitPassed: _limit_passed,
     inputs.Recovered: _recovered,
+    inputs.Released: _released,
 }
+_GOING_ON = frozenset({inputs.Recovered, inputs.Released})
+"""After these, what was held back starts, although nothing else happened."""
 
 __all__ = ["Decision", "Perform", "advance", "decide", "end_run"]

@@ -66,7 +66,9 @@ def _held(state: State) -> Iterator[Fact]:
         return
     for _, token in sorted(state.staged.items()):
         why = f"the execution is {state.phase}"
-        if state.phase is Phase.RUNNING:
+        if state.phase is Phase.RUNNING and state.slots < state.limits.max_parallel_nodes:
+            why = "nobody drives the execution now"
+        elif state.phase is Phase.RUNNING:
             why = f"{state.slots} actions are in flight and MAX_PARALLEL_NODES is {state.limits.max_parallel_nodes}"
         yield {"kind": "ready", "node_id": token.node, "text": f"{token.node} may start, but {why}"}
 

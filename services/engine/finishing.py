@@ -35,6 +35,19 @@ def settle(turn: Turn) -> bool:
     return False
 
 
+def owes_a_start(state: State) -> bool:
+    """Whether something would have to start before the execution may come to its end: clean-up or compensation."""
+    if state.phase not in _ENDS or state.work or state.lists:
+        return False
+    return any(state.lets_start(cleanup=token.cleanup) for token in state.staged.values()) or _undoable(state)
+
+
+def _undoable(state: State) -> bool:
+    reason = _REASONS[state.phase]
+    found = (state.graph.nodes[node].compensation for node, _, _ in state.undoable)
+    return any(compensation is not None and reason in compensation.on for compensation in found)
+
+
 def is_active(state: State) -> bool:
     """Whether some action or child runs right now."""
     running = sum(1 for key in state.children.values() if not state.work[key].paused)

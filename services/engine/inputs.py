@@ -169,6 +169,16 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Whoever was told to hold back (`decide(…, hold=True)`) need not any more: what may start now starts.
+
+    Also when somebody who held back has written into the log. Where nothing was held back, nothing happens.
+    """
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
     """The answers to an `Evaluate` command, together with the input that needed them (itself perhaps an `Evaluated`)."""
 
@@ -192,6 +202,7 @@ Input = (
     | ResumeRequested
     | LimitPassed
     | Recovered
+    | Released
     | Evaluated
 )
 

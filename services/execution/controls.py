@@ -63,7 +63,7 @@ class Controls:
         for _ in range(ATTEMPTS):
             book = await self.library.folded_row(row)
             now = max(self.now(), book.last_at or row.start_time)
-            turn = await self.decider.decide(book, [make(now, book)])
+            turn = await self.decider.decide(book, [make(now, book)], hold=True)
             if turn.refused is not None:
                 raise BadRequest(turn.refused)
             if not turn.events:
@@ -80,5 +80,6 @@ class Controls:
             if written.committed:
                 self.tidings.appended(book.id)
                 self.family.tell(written, turn.commands)
+                self.family.pass_down(book, turn.commands)
                 return book
         raise Unavailable("The execution changes faster than it can be read")

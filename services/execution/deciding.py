@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID, uuid5
 
 from models.journal import Unit
-from models.journal_statements import CLOSE_INQUIRY, OPEN_INQUIRY, STATUS
+from models.journal_statements import CLOSE_INQUIRY, OPEN_INQUIRY, STATUS, WAKE
 from services.engine.commands import (
     CloseInquiry,
     Decision,
@@ -77,12 +77,17 @@ class Decider:
         self._evaluator = evaluator
         self._children = children
 
-    async def decide(self, book: Book, inputs: Sequence[Input], *, ride: RideAlong = no_rides) -> Turn:
-        """Fold what the inputs lead to into the book. An action that `ride` ends at once is decided on as well."""
+    async def decide(
+        self, book: Book, inputs: Sequence[Input], *, ride: RideAlong = no_rides, hold: bool = False
+    ) -> Turn:
+        """Fold what the inputs lead to into the book. An action that `ride` ends at once is decided on as well.
+
+        `hold`: nothing is started; only who drives an execution, and is to go on with it, starts its tasks.
+        """
         turn = Turn(status_before=PUBLIC[book.state.phase].value)
         waiting = deque(inputs)
         while waiting:
-            decision = await self._decision(book, waiting.popleft())
+            decision = await self._decision(book, waiting.popleft(), hold)
             turn.refused = decision.refused
             turn.events += decision.events
             for command in decision.commands:
@@ -93,8 +98,8 @@ class Decider:
                     waiting.append(ended)
         return turn
 
-    async def _decision(self, book: Book, given: Input) -> Decision:
-        decision = advance(book.graph, book.state, given)
+    async def _decision(self, book: Book, given: Input, hold: bool) -> Decision:
+        decision = advance(book.graph, book.state, given, hold=hold)
         answers: dict[str, Mapping[str, Any]] = {}
         facts: dict[str, ActionFacts] = {}
         while len(decision.commands) == 1 and isinstance(asked := decision.commands[0], Evaluate):
@@ -102,7 +107,7 @@ class Decider:
                 answers |= await self._evaluator.answers(asked.requests)
             if asked.actions:
                 facts |= await self._evaluator.facts(asked.actions)
-            decision = advance(book.graph, book.state, Evaluated(of=given, answers=answers, actions=facts))
+            decision = advance(book.graph, book.state, Evaluated(of=given, answers=answers, actions=facts), hold=hold)
         return decision
 
     async def compose(self, unit: Unit, book: Book, turn: Turn) -> None:
@@ -118,6 +123,8 @@ class Decider:
             add_ending(unit, book.facts, book.state)
         elif PUBLIC[book.state.phase].value != turn.status_before:
             unit.add(STATUS, book.id, PUBLIC[book.state.phase].value, book.state.operations)
+            if book.facts.parent_execution_id is not None:  # a parent looks whether its children are paused
+                unit.add(WAKE, book.facts.parent_execution_id, book.last_at)
 
 
 def inquiry_id(execution_id: str, node: str, run: int, item: int | None) -> UUID:

@@ -20,15 +20,12 @@ from models.journal_statements import PARK, TAKEN_OVER
 from models.records import Effect
 from services.engine import inputs as given
 from services.engine.commands import (
-    CancelChild,
     ClearTimer,
     CloseInquiry,
     EngineCommand,
     InterruptAttempt,
     OpenInquiry,
-    PauseChild,
     Perform,
-    ResumeChild,
     SetTimer,
     StartChild,
 )
@@ -46,7 +43,7 @@ from services.execution.family import Family
 from services.execution.in_flight import InFlight
 from services.execution.journal import Append, EventRow, Journal
 from services.execution.pause_all import PauseAll
-from services.execution.standing import standing_commands, waiting_for
+from services.execution.standing import standing_commands, standing_requests, waiting_for
 from services.execution.stream import Tidings
 from services.execution.timers import Timers
 from services.execution.worker import Worker
@@ -103,6 +100,7 @@ class Drive:
         self._signal: asyncio.Future[None] | None = None
         self._woken = False
         self._leaving = False
+        self._holding = False
         self._parked = False
         self._away = Away(book.id)
         self._began = asyncio.get_running_loop().time()
@@ -116,17 +114,26 @@ class Drive:
         self._woken = True
         self._stir()
 
+    def hold(self, on: bool) -> None:
+        """Start nothing more, and let go once nothing is under way; or go on as before."""
+        self._holding = on
+        if on:
+            self._stir()
+        else:
+            self._happened(given.Released(now=self.now()))
+
     def leave(self) -> None:
         """Stop as soon as nothing irreversible is under way; the rest is handed back."""
-        self._leaving = True
+        self._leaving = self._holding = True
         self._in_flight.leave()
         self._stir()
 
     # ---- the loop ---------------------------------------------------------------------------------------------------
 
-    async def run(self, commands: Sequence[EngineCommand] = ()) -> None:
-        """Go on from a fresh start, whose first commands are given, to the end or to where it only waits."""
+    async def run(self, commands: Sequence[EngineCommand] = (), news: Sequence[Input] = ()) -> None:
+        """Go on from a fresh start, whose first commands and news are given, to the end or to where it only waits."""
         try:
+            self._inbox += news
             self._carry_out(commands)
             while not self.book.state.ended:
                 inputs = await self._next()
@@ -179,7 +186,7 @@ class Drive:
     async def _turn(self, inputs: Sequence[Input], takeover: int | None = None) -> None:
         """Decide, make it durable, carry it out. `takeover`: how often in a row we were not the first to try."""
         while True:
-            turn = await self._tools.decider.decide(self.book, inputs, ride=self._ride)
+            turn = await self._tools.decider.decide(self.book, inputs, ride=self._ride, hold=self._holding)
             if not turn.events and takeover is None:
                 break
             written = await self._write(await self._composed(turn, takeover))
@@ -265,6 +272,7 @@ class Drive:
         family.library.fold(self.book, rows)
         self._inbox += await self._away.outlast(lambda: family.ended_children(self.book))
         self._stand(self._inbox)
+        self._inbox.append(given.Released(now=self.now()))
 
     def _check(self, rows: Iterable[EventRow]) -> None:
         for row in rows:
@@ -285,10 +293,11 @@ class Drive:
                 self._perform(command)
             elif isinstance(command, InterruptAttempt):
                 self._in_flight.interrupt(command)
+        self._tools.family.pass_down(self.book, standing_requests(state))
 
     # ---- carrying out -----------------------------------------------------------------------------------------------
 
-    def _carry_out(self, commands: Iterable[EngineCommand]) -> None:
+    def _carry_out(self, commands: Sequence[EngineCommand]) -> None:
         for command in commands:
             if isinstance(command, Perform):
                 self._perform(command)
@@ -298,8 +307,7 @@ class Drive:
                 self._timers.clear(command.id)
             elif isinstance(command, InterruptAttempt):
                 self._in_flight.interrupt(command)
-            elif isinstance(command, CancelChild | PauseChild | ResumeChild):
-                self._tools.tasks.create_task(self._tools.family.pass_on(self.book, command))
+        self._tools.family.pass_down(self.book, commands)
 
     def _perform(self, command: Perform) -> None:
         if command.effect is Effect.IRREVERSIBLE and not self._tools.worker.is_fresh:
@@ -324,12 +332,18 @@ class Drive:
 
     def _is_soon(self) -> bool:
         earliest = min((timer.due for timer in self.book.state.timers.values()), default=None)
-        return earliest is not None and earliest - self._tools.now() < timedelta(seconds=PARK_AFTER_S)
+        return (
+            earliest is not None
+            and not self._holding
+            and earliest - self._tools.now() < timedelta(seconds=PARK_AFTER_S)
+        )
 
     def _parking(self) -> tuple[Any, ...]:
         """The values of PARK."""
         state = self.book.state
         earliest = min((timer.due for timer in state.timers.values()), default=None)
+        if self._holding:  # something may be waiting to start: whoever may go on looks at once
+            earliest = self.now()
         status = PUBLIC[state.phase].value
         return (
             self.book.id,

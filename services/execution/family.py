@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -38,6 +38,10 @@ class Herald(Protocol):
 
     def woken(self, execution_id: str, driver: str | None) -> None:
         """An execution has something to look at; `driver` is who holds it."""
+        ...
+
+    def errand(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this beside everything else; it must not fail."""
         ...
 
 
@@ -144,8 +148,14 @@ class Family:
             traceparent=self.telemetry.child_header(facts, command.child_id),
         )
 
+    def pass_down(self, parent: Book, commands: Iterable[EngineCommand]) -> None:
+        """Ask of the children what was asked of their parent, and is durable."""
+        for command in commands:
+            if isinstance(command, CancelChild | PauseChild | ResumeChild):
+                self.herald.errand(self.pass_on(parent, command))
+
     async def pass_on(self, parent: Book, command: CancelChild | PauseChild | ResumeChild) -> None:
-        """Ask of a child what was asked of its parent. A child that has ended needs nothing."""
+        """A child that has ended needs nothing."""
         verb = VERBS[type(command)]
         while True:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.engine import view
-from services.engine.commands import InterruptAttempt, Perform
+from services.engine.commands import CancelChild, InterruptAttempt, Perform
 from services.engine.graph import Kind
 from services.engine.scopes import time_text
 from services.engine.state import State, Work
@@ -21,6 +21,12 @@ def standing_commands(state: State) -> list[Perform | InterruptAttempt]:
         elif work.kind is Kind.ACTION and work.stage is Stage.STOPPING:
             found.append(InterruptAttempt(node=work.node, run=work.run, item=work.item, attempt=work.attempt))
     return found
+
+
+def standing_requests(state: State) -> list[CancelChild]:
+    """The children that should be ending, whoever asked them to and perhaps did not get that far."""
+    stopping = [work.child_id for work in state.work.values() if work.stage is Stage.STOPPING]
+    return [CancelChild(child_id=child) for child in stopping if child is not None]
 
 
 def _perform(work: Work) -> Perform:

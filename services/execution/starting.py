@@ -14,7 +14,7 @@ from models.records import uuid7
 from services.engine.begin import ENGINE_VERSION as ENGINE
 from services.engine.commands import EngineCommand
 from services.engine.graph import MAX_PARALLEL_EXECUTIONS, Graph, Limits
-from services.engine.inputs import Begin, Reuse
+from services.engine.inputs import Begin, Input, Reuse
 from services.engine.state import State
 from services.engine.statuses import PUBLIC
 from services.errors import ExecutionRefused
@@ -49,11 +49,13 @@ class Order:
 
 @dataclass(slots=True)
 class Started:
-    """A decided start, not yet written. `commands` are carried out once it is."""
+    """A decided start, not yet written. `commands` are carried out once it is, and `later` is decided: children that
+    cannot start."""
 
     book: Book
     unit: Unit
     commands: Sequence[EngineCommand]
+    later: Sequence[Input] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,16 @@ class Starter:
         """Decide a start. Raises Invalid for parameters that do not fit, ExecutionRefused when it cannot begin.
 
         One that is under a limit is driven by whoever gives it its turn, whatever `holder` says.
+        Without a driver no task starts yet: whoever claims it must know that nobody has begun anything.
         """
         book, begin = await self.prepared(order)
         facts = book.facts
-        turn = await self.decider.decide(book, [begin])
-        if turn.refused is not None:
-            raise ExecutionRefused(turn.refused)
         most = self.parallel.of(book.graph, facts.key_id)
         if most is not None:
             holder = Holder()
+        turn = await self.decider.decide(book, [begin], hold=holder.driver is None)
+        if turn.refused is not None:
+            raise ExecutionRefused(turn.refused)
         place = Append(facts.execution_id, 0, holder.driver, holder.epoch, order.at)
         unit = self.journal.unit(place, turn.events)
         status = PUBLIC[book.state.phase].value
@@ -112,7 +115,7 @@ class Starter:
         unit.add(START, *_columns(facts, status, holder), most)
         await self.decider.compose(unit, book, turn)
         book.next_seq = 1
-        return Started(book, unit, turn.commands)
+        return Started(book, unit, turn.commands, turn.later)
 
     async def prepared(self, order: Order, *, rehearsal: bool = False) -> tuple[Book, Begin]:
         """An empty book and the input it begins with; a rehearsal may name actions that may not run here."""

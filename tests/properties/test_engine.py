@@ -32,6 +32,9 @@ def drive(shell: Shell, chance: Any) -> Shell:
         if not choices:
             if shell.state.ended:
                 return shell
+            if shell.hold:
+                shell.release()
+                continue
             assert shell.phase in (Phase.PAUSED, Phase.PAUSING), f"stuck while {shell.phase}"
             shell.resume()
             continue
@@ -42,6 +45,8 @@ def drive(shell: Shell, chance: Any) -> Shell:
             shell.resume()
         elif act > 0.95:
             shell.lose_everything()
+        elif act > 0.947:
+            shell.hold = True
         elif act > 0.945:
             shell.cancel()
         else:
@@ -61,6 +66,26 @@ def test_every_promise_holds_in_every_order_and_an_ended_execution_stays_ended(
     assert isinstance(shell.log[-1], happened.Finished)
     assert not any(decided)
     shell.check_fold()
+
+
+@settings(PROFILE, max_examples=max(EXAMPLES // 5, 20))
+@given(document=orderly(), seed=SEEDS, chance=CHANCE)
+def test_holding_back_changes_when_things_start_and_nothing_else(document: dict[str, Any], seed: int, chance: Any):
+    graph = graph_of(document)
+    first = Shell(graph, mock(seed), Limits()).begin().run()
+
+    second = Shell(graph, mock(seed), Limits(), hold=True).begin()
+    while not second.state.ended:
+        second.hold = chance.random() < 0.5
+        choices = second.choices()
+        if choices:
+            chance.choice(choices)()
+        elif not second.state.ended:
+            second.release()
+
+    assert (second.phase, second.state.output) == (first.phase, first.state.output)
+    assert second.outcomes() == first.outcomes()
+    second.check_fold()
 
 
 def late_inputs(shell: Shell) -> list[tell.Input]:

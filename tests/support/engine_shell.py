@@ -61,6 +61,8 @@ class Shell:
     actions: Mapping[str, ActionFacts] = field(default_factory=dict)
     careful: bool = False
     """Compare the state before and after every decision, and feed every input twice."""
+    hold: bool = False
+    """Start nothing until `release`."""
 
     def __post_init__(self) -> None:
         self.state = State(self.graph)
@@ -84,12 +86,15 @@ class Shell:
 
     def say(self, given: tell.Input) -> do.Decision:
         before = picture(self.state) if self.careful else {}
-        decision = decide(self.graph, self.state, given)
+        decision = decide(self.graph, self.state, given, hold=self.hold)
+        if self.hold:
+            starts = (happened.NodeStarted, happened.AttemptStarted)
+            assert not any(isinstance(event, starts) for event in decision.events), "started although held"
         if self.careful:
             assert not different(before, picture(self.state)), "decide changed the state"
         while any(isinstance(command, do.Evaluate) for command in decision.commands):
             given = self.answered(given, decision.commands[0])
-            decision = decide(self.graph, self.state, given)
+            decision = decide(self.graph, self.state, given, hold=self.hold)
         self.fold(decision.events)
         self.commands += decision.commands
         for command in decision.commands:
@@ -175,6 +180,10 @@ class Shell:
 
     def resume(self) -> do.Decision:
         return self.say(tell.ResumeRequested(now=self.now, by="ann"))
+
+    def release(self) -> do.Decision:
+        self.hold = False
+        return self.say(tell.Released(now=self.now))
 
     def run(self, pick: Callable[[list[Any]], Any] = lambda choices: choices[0]) -> Shell:
         """Let everything happen that can, one thing after the other as `pick` chooses, until nothing can."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -122,6 +122,8 @@ class Dispatcher:
             return
         self._telemetry.waited(started.book.facts.start_time, self._tools.now())
         drive = Drive(self._tools, started.book, Lease(1, 0))
+        if self._held:
+            drive.hold(True)
         self._begin(started.book.id, 1, drive, self._run(drive, started))
 
     def woken(self, execution_id: str, driver: str | None) -> None:
@@ -138,6 +140,10 @@ class Dispatcher:
         else:
             self._more = True
         self._look.set()
+
+    def errand(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this beside everything else; it must not fail."""
+        self._tools.tasks.create_task(work)
 
     def heard(self, woken: Sequence[str], ended: Sequence[str]) -> None:
         """Another process has woken these executions, and ended those."""
@@ -219,7 +225,7 @@ class Dispatcher:
                 self._look.set()
 
     async def _run(self, drive: Drive, started: Started) -> Drive:
-        await drive.run(started.commands)
+        await drive.run(started.commands, started.later)
         return drive
 
     def _tell(self, execution_id: str) -> None:
@@ -274,14 +280,18 @@ class Dispatcher:
                 continue
 
     def _obey(self) -> None:
-        """Do what the operator wants now: while all is paused nothing is claimed; the sweep finds it afterwards."""
+        """Do what the operator wants now. While all is paused nothing is claimed, and what is driven here is let go once
+        its running tasks have ended; the sweep finds it afterwards."""
         if self._held is self._tools.pause.is_on:
             return
         self._held = self._tools.pause.is_on
         log.warning("dispatch.%s", "paused" if self._held else "resumed")
+        for drive in self._driving.values():
+            if drive is not None:
+                drive.hold(self._held)
+        self._more = not self._held  # afterwards there is something to find
         if self._held:
             self._ready.clear()
-            self._more = False
             self._answer(list(self._offers))
         self._look.set()
 
@@ -339,7 +349,7 @@ class Dispatcher:
             await executions.let_go(self._db, [UUID(id_) for id_ in strays], me=self._tools.worker.id)
 
     async def _claim_ready(self) -> None:
-        while self._open and not self._held and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
+        while self._takes and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
             taken = list(self._ready)[: min(free, CLAIM_AT_ONCE)]
             for execution_id in taken:
                 del self._ready[execution_id]
@@ -372,6 +382,8 @@ class Dispatcher:
         book = await self._tools.family.library.claimed(claim.row, read)
         drive = Drive(self._tools, book, Lease(claim.row.epoch, claim.row.wake_no))
         self._driving[book.id] = drive
+        if self._held:
+            drive.hold(True)
         tries = takeovers_of(claim, book)
         if tries >= MOST_TAKEOVERS:
             await quarantine(drive)

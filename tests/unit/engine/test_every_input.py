@@ -127,6 +127,7 @@ INPUTS: dict[str, Callable[[Shell], tell.Input]] = {
     "pause": lambda shell: tell.PauseRequested(now=shell.now, by="ann"),
     "resume": lambda shell: tell.ResumeRequested(now=shell.now, by="ann"),
     "recovered": lambda shell: tell.Recovered(now=shell.now),
+    "released": lambda shell: tell.Released(now=shell.now),
     "over time": lambda shell: tell.LimitPassed(now=shell.now, limit="WORKFLOW_TIMEOUT_SECONDS"),
 }
 REFUSED = (
