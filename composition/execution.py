@@ -17,7 +17,7 @@ from services.actions.core_pack import CORE_ACTIONS
 from services.adapters.expression_worker import ExpressionWorker
 from services.background import Background
 from services.engine.graph import Limits
-from services.execution.dispatch.embedded import Rules
+from services.execution.dispatch.rules import Rules
 from services.execution.service import Execution
 from services.execution.service import Needs as ExecutionNeeds
 from services.execution.starting import Parallel

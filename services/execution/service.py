@@ -26,9 +26,10 @@ from services.errors import Unavailable
 from services.execution.attempts import Attempts
 from services.execution.controls import Controls
 from services.execution.deciding import Decider
-from services.execution.dispatch.embedded import Dispatcher, Rules
+from services.execution.dispatch.embedded import Dispatcher
 from services.execution.dispatch.pgqueuer import Consumer
 from services.execution.dispatch.pgqueuer_news import Listener
+from services.execution.dispatch.rules import Rules
 from services.execution.driver import Tools
 from services.execution.dry_run import DryRun
 from services.execution.evaluator import ExpressionWorker, WorkerEvaluator

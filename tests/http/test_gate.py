@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 from controllers import server
 from models.dal import AsyncDAL
 from services.errors import Overloaded
-from services.execution.dispatch.embedded import Rules
+from services.execution.dispatch.rules import Rules
 from tests.support.execution import world
 
 GATED = {"tasks": [{"name": "a", "action": "test.gated"}]}

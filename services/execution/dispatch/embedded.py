@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim, ExecutionRow
 from services.errors import Overloaded
 from services.execution.dispatch.ended_elsewhere import EndedElsewhere
+from services.execution.dispatch.rules import Rules
 from services.execution.dispatch.turns import AHEAD, Turn, Turns
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.journal import EventRow
@@ -32,23 +32,6 @@ SWEEP_S = 1.0
 FULL_FOR_S = 5.0
 CLAIM_AT_ONCE = 64
 MOST_READY = 4 * AHEAD
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How much this process takes on. `slots`: executions driven at once; `shutdown_s`: what running work gets.
-
-    `per_key`: executions of one key driven at once by all workers, 0 = any number. `queued_most`: executions that may wait
-    for a slot anywhere before no more are accepted, 0 = any number. `drives` False: it only answers
-    requests. `queued`: executions without a driver come back through the queue.
-    """
-
-    slots: int = 512
-    per_key: int = 0
-    queued_most: int = 0
-    shutdown_s: float = 20.0
-    drives: bool = True
-    queued: bool = False
 
 
 class Closed(Exception):

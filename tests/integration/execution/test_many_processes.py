@@ -11,7 +11,7 @@ import pytest
 from models.dal import AsyncDAL
 from models.executions import ExecutionRow
 from services.execution.book import Book
-from services.execution.dispatch.embedded import Rules
+from services.execution.dispatch.rules import Rules
 from services.execution.lifecycle import StartRequest
 from tests.integration.execution.test_lifecycle import chain
 from tests.support.execution import ADMIN, World, world

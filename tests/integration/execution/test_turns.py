@@ -14,7 +14,7 @@ from models import executions, turns
 from models.dal import AsyncDAL
 from models.records import uuid7
 from services.execution.dispatch import embedded
-from services.execution.dispatch.embedded import Rules
+from services.execution.dispatch.rules import Rules
 from services.execution.dispatch.turns import Turns
 from services.execution.starting import Parallel
 from services.execution.view import Show
