@@ -18,6 +18,7 @@ from models.executions import Claim, ExecutionRow
 from services.errors import Overloaded
 from services.execution.dispatch.ended_elsewhere import EndedElsewhere
 from services.execution.dispatch.rules import Rules
+from services.execution.dispatch.strays import Strays
 from services.execution.dispatch.turns import AHEAD, Turn, Turns
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
 from services.execution.journal import EventRow
@@ -58,7 +59,7 @@ class Dispatcher:
         self._open = rules.drives
         self._ends = EndedElsewhere(tools.family.library, waiters, tools.tasks)
         self._offers: dict[str, asyncio.Future[None]] = {}
-        self._strays: set[str] = set()
+        self._strays = Strays(self._db, tools.worker.id)
         self._look_around = False
         self._held = tools.pause.is_on  # nothing is to be driven, by order of the operator
         tools.pause.on_change = self._obey
@@ -315,21 +316,12 @@ class Dispatcher:
             elif row["driver"] == self._tools.worker.id:
                 idle.add(execution_id)
         self._ends.heard(ended)
-        await self._let_go(idle)
+        await self._strays.seen(idle)
 
     def _compare(self, drive: Drive, row: Any) -> None:
         lease = drive.lease
         if row["wake_no"] != lease.wake_no or row["epoch"] != lease.epoch or row["driver"] != self._tools.worker.id:
             drive.wake()
-
-    async def _let_go(self, idle: set[str]) -> None:
-        """Hand back what is ours by the database and not driven here: a claim whose answer was lost, or a drive that
-        ended with the connection. What is seen once may be on its way; what is seen twice is not."""
-        strays = idle & self._strays
-        self._strays = idle - strays
-        if strays:
-            log.warning("execution.strays count=%d", len(strays))
-            await executions.let_go(self._db, [UUID(id_) for id_ in strays], me=self._tools.worker.id)
 
     async def _claim_ready(self) -> None:
         while self._takes and self._ready and (free := self._rules.slots - len(self._driving)) > 0:
