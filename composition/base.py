@@ -21,7 +21,7 @@ def open_database(settings: Settings, readiness: Readiness, metrics: Metrics) ->
     """The database of these settings with every table declared; not connected."""
 
     def end(error: BaseException) -> None:
-        log.critical("the database cannot be written any more, so this process ends: %s", error)
+        log.critical("database.lost error=%s it cannot be written any more, so this process ends", error)
         readiness.fatal = True
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -34,10 +34,10 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
     """Everything between the start of serving and its end; `announce` is told what only the operator may read."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for note in settings.aliases_used:
-        log.info("settings: %s", note)
+        log.info("settings.note %s", note)
     for feature in features(settings):
         if feature.missing:
-            log.warning("features: %s", feature.advice)
+            log.warning("feature.missing feature=%s %s", feature.name, feature.advice)
     connected = asyncio.Event()
 
     async def connect() -> None:
@@ -61,7 +61,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
     try:
         await here.db.open()
         for name in await upgrade(here.db, MIGRATIONS, utc_now):
-            log.info("migrated: %s", name)
+            log.info("database.migrated migration=%s", name)
         made = await first_admin(
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
         )
@@ -71,7 +71,7 @@ async def _connected(settings: Settings, here: Services, announce: Announce) -> 
         await here.execution.start()
         here.insight.watches.start = starter(here.execution)
     except Unavailable as error:
-        log.warning("the database cannot be reached, trying again: %s", error)
+        log.warning("database.unreachable error=%s trying again", error)
         return False
     return True
 
@@ -87,7 +87,7 @@ def add_checks(here: Services, settings: Settings) -> None:
         await here.db.ping()
         if here.db.refusal is not None:
             await writing.probe(here.db)
-            log.warning("database.writes_again after: %s", here.db.refusal)
+            log.warning("database.writes_again after=%s", here.db.refusal)
             here.db.refusal = None
         return Check(True, here.db.engine)
 

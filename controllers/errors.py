@@ -81,7 +81,7 @@ async def answer(error: errors.MillraceError) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="millrace"'
     if status == 500:
-        log.error("http.error %s", request_id(), exc_info=error)
+        log.error("http.error method=%s path=%s", request.method, request.path, exc_info=error)
         return _refuse(status, error.code, GENERIC)
     return _refuse(status, error.code, error.message, details=error.details, headers=headers)
 
@@ -90,7 +90,7 @@ def unavailable(message: str, *, retry_after_s: float) -> Callable[[Exception], 
     """How a driver error is answered: nothing of it but that the database cannot do this now."""
 
     async def answer_unavailable(error: Exception) -> Response:
-        log.warning("http.unavailable %s: %s", request_id(), error)
+        log.warning("http.unavailable path=%s error=%s", request.path, error)
         view = current_app.view_functions.get(request.endpoint or "")
         said = getattr(view, _UNAVAILABLE, message)
         return await answer(errors.Unavailable(said, retry_after_s=retry_after_s))
@@ -112,7 +112,7 @@ async def answer_framework(error: HTTPException) -> Response:
 
 async def answer_unknown(error: Exception) -> Response:
     """A defect: the details go to the log, the client gets the request id."""
-    log.error("http.defect %s %s %s", request_id(), request.method, request.path, exc_info=error)
+    log.error("http.defect method=%s path=%s", request.method, request.path, exc_info=error)
     return _refuse(500, "INTERNAL_ERROR", GENERIC)
 
 

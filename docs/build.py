@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from config import Variable, variables  # noqa: E402 - the project is not installed as a package
-from docs import reference_pages  # noqa: E402
+from docs import log_page, reference_pages  # noqa: E402
 from docs.states import states_page  # noqa: E402
 
 
@@ -52,7 +52,10 @@ def _default(variable: Variable, default: Any) -> str:
     return f"`{default}`"
 
 
-PAGES = {"reference/settings.md": settings_page, "explanation/states.md": states_page, **reference_pages.PAGES}
+PAGES = {
+    "reference/settings.md": settings_page,
+    "reference/log.md": log_page.page,
+    "explanation/states.md": states_page, **reference_pages.PAGES}
 
 
 def main() -> None:

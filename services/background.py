@@ -87,9 +87,9 @@ class Background:
     def _report(self, job: Job, error: Exception, pause_s: float) -> None:
         self._metrics.restarts.labels(job.name).inc()
         if isinstance(error, (DatabaseUnavailable, Unavailable)):
-            log.warning("background.waiting %s: %s; again in %g s", job.name, error, pause_s)
+            log.warning("background.waiting job=%s error=%s again_in_s=%g", job.name, error, pause_s)
         else:
-            log.error("background.failed %s; again in %g s", job.name, pause_s, exc_info=error)
+            log.error("background.failed job=%s again_in_s=%g", job.name, pause_s, exc_info=error)
 
     async def _stop(self, limit_s: float) -> None:
         try:
@@ -97,10 +97,10 @@ class Background:
                 for name, work in reversed(self._stops):
                     await self._stop_one(name, work)
         except TimeoutError:
-            log.warning("background.stop took longer than %g s; the rest is cut off", limit_s)
+            log.warning("background.cut_off after_s=%g", limit_s)
 
     async def _stop_one(self, name: str, work: Work) -> None:
         try:
             await work()
         except Exception:
-            log.exception("background.stop failed: %s", name)
+            log.exception("background.stop_failed what=%s", name)

@@ -46,5 +46,5 @@ class Readiness:
         except TimeoutError:
             return Check(False, f"no answer within {LIMIT_S:g} s")
         except Exception as error:  # noqa: BLE001 - a failed check is an answer, whatever failed
-            log.warning("readiness.failed %s: %s", name, error)
+            log.warning("readiness.failed check=%s error=%s", name, error)
             return Check(False, str(error) or type(error).__name__)

@@ -18,6 +18,7 @@ import models.audit
 from models.dal import AsyncDAL, Call
 from models.journal_statements import AUDIT
 from models.records import uuid7
+from services import lines
 from services.access.actor import Actor
 
 LOGGER = "millrace.aaa"
@@ -177,9 +178,7 @@ class JsonFormatter(logging.Formatter):
             line |= {"category": entry.category.value, **dict(_facts(entry))}
         else:
             failed = record.levelno >= logging.ERROR
-            line |= {"category": "ERROR" if failed else "SYSTEM", "logger": record.name, "message": record.getMessage()}
-            if record.exc_info:
-                line["error"] = self.formatException(record.exc_info)
+            line |= {"category": "ERROR" if failed else "SYSTEM", "logger": record.name} | _told(self, record)
         return json.dumps(line, default=str)
 
 
@@ -192,11 +191,21 @@ def escape(text: str) -> str:
 
 def _record_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     failed = record.levelno >= logging.ERROR
-    facts = {"community": None, "user": None, "action": record.name, "result": "FAILURE" if failed else None}
-    facts["message"] = record.getMessage()
-    if record.exc_info:
-        facts["error"] = formatter.formatException(record.exc_info)
+    facts = _told(formatter, record)
+    action = facts.pop("event", record.name)
+    facts = {"community": None, "user": None, "action": action, "result": "FAILURE" if failed else None} | facts
     return ("ERROR " if failed else "SYSTEM ") + " ".join(f"{name}={_value(value)}" for name, value in facts.items())
+
+
+def _told(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    """What an ordinary record says, and on whose behalf; a value's own name wins over what is bound."""
+    told = lines.told(record)
+    bound = {"execution": lines.EXECUTION_ID.get(), "request_id": _current_request()}
+    trace = formatter.formatException(record.exc_info) if record.exc_info else None
+    facts = {"event": told.event} | bound | told.facts | {"message": told.words or None}
+    if trace is not None:
+        facts["traceback"] = trace
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _entry_text(entry: Entry) -> str:

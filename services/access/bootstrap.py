@@ -40,5 +40,5 @@ async def first_admin(
         say(entry)
         return None if given else new.text
     if given and (await models.access.find_key(db, new.hash))[0] is None:
-        log.warning("MILLRACE_ADMIN_KEY is not used: this database has its users already")
+        log.warning("key.admin_not_used MILLRACE_ADMIN_KEY: this database has its users already")
     return None

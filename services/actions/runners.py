@@ -93,7 +93,8 @@ class Runners:
 
     def _unexpected(self, call: Call, error: Exception) -> Outcome:
         trace = self._scrub("".join(traceback.format_exception(error)))
-        log.error("action.failed ref=%s execution=%s\n%s", call.ref, call.execution_id, trace)
+        facts = (call.ref, call.execution_id, call.node, call.attempt, trace)
+        log.error("action.failed ref=%s execution=%s node=%s attempt=%d traceback=%s", *facts)
         return ActionFailed(f"{type(error).__name__}: {error}").outcome(call.logs)
 
     def _spec(self, ref: str) -> ActionSpec:

@@ -99,7 +99,7 @@ class InFlight:
                 return
             ended = self._attempts.cancelled(key, attempt.command.attempt)
         except Exception as error:  # the worker loop: an attempt that breaks must not end the other executions
-            log.exception("attempt.broken execution=%s node=%s", book.id, key[0])
+            log.exception("attempt.broken execution=%s node=%s attempt=%d", book.id, key[0], attempt.command.attempt)
             ended = self._attempts.broken(key, attempt.command.attempt, error)
         finally:
             self._running.pop(key, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ from services.metrics import Metrics
 if TYPE_CHECKING:
     from services.execution.journal import EventRow
     from services.tracing.tracer import Tracer
+
+log = logging.getLogger("millrace.execution")
+MOST_TEXT = 500
+"""Characters of an error message in a log line; all of it is in the execution."""
 
 
 class Telemetry:
@@ -35,8 +40,29 @@ class Telemetry:
         self.metrics.queue_seconds.observe(max(0.0, (until - since).total_seconds()))
 
     def attempt_ended(self, ended: AttemptEnded) -> None:
-        """An attempt ended in this process."""
+        """An attempt ended in this process, in a task that works for its execution."""
         self.metrics.attempt_ended(ended.outcome)
+        failure = ended.failure
+        if failure is not None:
+            log.info(
+                "attempt.failed node=%s run=%d item=%s attempt=%d outcome=%s error_type=%s error=%s",
+                ended.node,
+                ended.run,
+                ended.item,
+                ended.attempt,
+                ended.outcome.value,
+                failure.type.value,
+                failure.message[:MOST_TEXT],
+            )
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "attempt.ended node=%s run=%d item=%s attempt=%d outcome=%s",
+                ended.node,
+                ended.run,
+                ended.item,
+                ended.attempt,
+                ended.outcome.value,
+            )
 
     def ended(self, unit: Unit) -> None:
         """Executions ended with this unit, which is written."""
@@ -61,7 +87,25 @@ class Telemetry:
     def _count(self, facts: Facts, state: State) -> None:
         assert state.ended_at is not None
         seconds = max(0.0, (state.ended_at - facts.start_time).total_seconds())
-        self.metrics.execution_ended(PUBLIC[state.phase].value, seconds)
+        status, failure = PUBLIC[state.phase].value, state.failure
+        self.metrics.execution_ended(status, seconds)
+        if status == "failed" and failure is not None:
+            log.warning(
+                "execution.failed execution=%s workflow=%s node=%s error_type=%s error=%s",
+                facts.execution_id,
+                facts.workflow_ref,
+                failure.node,
+                failure.type.value,
+                failure.message[:MOST_TEXT],
+            )
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "execution.ended execution=%s workflow=%s status=%s seconds=%g",
+                facts.execution_id,
+                facts.workflow_ref,
+                status,
+                seconds,
+            )
 
 
 def _from_outside(unit: Unit, facts: Facts) -> bool:

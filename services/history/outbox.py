@@ -180,7 +180,7 @@ async def _retry(db: Any, tasks: Sequence[Task], error: Exception, now: datetime
     permanent = isinstance(error, EmbeddingFailed) and error.permanent
     for task in tasks:
         if permanent or task.attempts + 1 >= GIVE_UP:
-            log.error("history.outbox.dead", extra={"subject": str(task.subject), "reason": reason})
+            log.error("history.outbox.dead subject=%s reason=%s", task.subject, reason)
             await outbox.bury(db, [task], at=now, error=reason)
             continue
         wished = error.retry_after_s if isinstance(error, EmbeddingFailed) else None

@@ -94,7 +94,7 @@ class Retention:
             while await retention.delete_old_signals(self._db, before=before, count=BATCH) == BATCH:
                 continue
         if gone:
-            log.info("history.retention.deleted", extra={"runs": gone})
+            log.info("history.retention.deleted runs=%d", gone)
             await retention.give_space_back(self._db)
         return gone
 

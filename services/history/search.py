@@ -54,7 +54,7 @@ class RunSearch:
             [vector] = await self._embedder.embed([question])
             hits = await self._store.search(self._embedder.model, vector, wanted, k)
         except (EmbeddingFailed, MillraceError) as error:
-            log.warning("history.search.degraded", extra={"reason": str(error)})
+            log.warning("history.search.degraded reason=%s", error)
             found = await self._by_words(question, wanted, k)
             return Answer(mode=KEYWORD, found=found, degraded=str(error))
         return Answer(mode=SEMANTIC, found=await self._resolved(hits, question))

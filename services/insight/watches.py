@@ -203,7 +203,7 @@ class Watches:
             await self.start(actor, str(row.notify["workflow"]), variables, {"watch_id": str(row.id)})
         except MillraceError as error:
             message = f"the workflow {row.notify['workflow']} was not started: {error.message}"
-            log.warning("watch.notify %s: %s", row.id, message)
+            log.warning("watch.not_notified watch=%s error=%s", row.id, message)
             await signals.finished(self._db, row.id, at=signal.created_at, error=message)
 
     async def _owner(self, row: WatchRow) -> Actor | None:

@@ -76,5 +76,5 @@ def _spec(row: Mapping[str, Any]) -> ActionSpec | None:
     try:
         return catalogue.parse(row["spec"], pack_ref=row["pack_ref"])
     except BadAction as error:
-        log.warning("registry.action_unusable ref=%s %s", error.ref, "; ".join(error.problems))
+        log.warning("registry.action_unusable ref=%s problems=%s", error.ref, "; ".join(error.problems))
         return None

@@ -71,7 +71,11 @@ class Registry:
             for error in report.errors:
                 place = ".".join(str(part) for part in error["loc"])
                 log.warning(
-                    "registry.pack_file pack=%s file=%s %s %s", report.pack_ref, error["file"], place, error["message"]
+                    "registry.pack_file pack=%s file=%s place=%s error=%s",
+                    report.pack_ref,
+                    error["file"],
+                    place,
+                    error["message"],
                 )
         await self.actions.refresh()
         return reports

@@ -26,6 +26,7 @@ from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
 from services.execution.telemetry import Telemetry
 from services.execution.waiting import Waiters
+from services.lines import EXECUTION_ID
 
 log = logging.getLogger("millrace.dispatch")
 
@@ -186,6 +187,7 @@ class Dispatcher:
         self._tools.tasks.create_task(self._attend(execution_id, epoch, work))
 
     async def _attend(self, execution_id: str, epoch: int, work: Awaitable[Drive]) -> None:
+        EXECUTION_ID.set(execution_id)
         try:
             self._done(await work)
         except LeaseLost:

@@ -47,7 +47,7 @@ class Consumer:
             try:
                 await self._consume()
             except Exception as error:  # noqa: BLE001 - the worker loop: whatever ended it, it is built anew
-                log.warning("queue.interrupted error=%s again_in=%gs", error or type(error).__name__, self._pause_s)
+                log.warning("queue.interrupted error=%s again_in_s=%g", error or type(error).__name__, self._pause_s)
                 await self._pause()
         self._left.set()
 
@@ -57,7 +57,7 @@ class Consumer:
             async with asyncio.timeout(LEAVE_S):
                 await self._left.wait()
         except TimeoutError:
-            log.warning("queue.not_left within=%gs", LEAVE_S)
+            log.warning("queue.not_left within_s=%g", LEAVE_S)
 
     async def _pause(self) -> None:
         pause_s, self._pause_s = self._pause_s, min(LONGEST_PAUSE_S, self._pause_s * 2)

@@ -34,7 +34,7 @@ class Listener:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - the worker loop: whatever ended it, it listens again
-                log.warning("news.interrupted error=%s again_in=%gs", error or type(error).__name__, self._pause_s)
+                log.warning("news.interrupted error=%s again_in_s=%g", error or type(error).__name__, self._pause_s)
             await asyncio.sleep(self._pause_s)
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
 
