@@ -36,6 +36,7 @@ from services.formats.environment import (
     size,
     whole,
 )
+from services.variables import find
 
 VERSION = "0.1.0"
 SAMPLERS = tuple(f"{who}{what}" for who in ("parentbased_", "") for what in ("always_on", "always_off", "traceidratio"))
@@ -351,7 +352,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     notes: list[str] = []
     values: dict[str, Any] = {}
     for name, (variable, _) in variables().items():
-        source, text = _find(variable, env, notes, problems)
+        source, text = find(variable, env, notes, problems)
         if text is None:
             continue
         try:
@@ -364,34 +365,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(**values, aliases_used=tuple(notes))
-
-
-def _find(variable: Variable, env: Mapping[str, str], notes: list[str], problems: list[str]) -> tuple[str, str | None]:
-    for name in (variable.name, *variable.aliases):
-        text = env.get(name)
-        path = env.get(f"{name}_FILE") if variable.secret else None
-        if text is None and path is None:
-            continue
-        if name != variable.name:
-            notes.append(f"{name} is used as {variable.name}")
-        if text is not None:
-            return name, text.strip()
-        return f"{name}_FILE", _read_secret(f"{name}_FILE", path or "", problems)
-    return variable.name, None
-
-
-def _read_secret(name: str, path: str, problems: list[str]) -> str | None:
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(
-            f"{name} must name a readable file: {getattr(error, 'strerror', None) or 'not UTF-8 text'} ({path})"
-        )
-        return None
-    if not text:
-        problems.append(f"{name} names an empty file ({path})")
-        return None
-    return text
 
 
 def _settle_embeddings(values: dict[str, Any], env: Mapping[str, str], notes: list[str], problems: list[str]) -> None:
