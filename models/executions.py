@@ -116,11 +116,17 @@ WHERE execution_id = ANY(:ids) AND ended_at IS NULL AND engine_version <= :engin
 ORDER BY execution_id FOR UPDATE
 """
 CLAIM_PG = f"""
-WITH held AS ({HELD_PG})
-UPDATE workflow_executions x SET driver = :me, epoch = x.epoch + 1 FROM held
-WHERE x.execution_id = held.execution_id
-RETURNING {", ".join(f"x.{field.name}" for field in fields(ExecutionRow))}, held.driver AS previous
+WITH held AS ({HELD_PG}),
+taken AS (
+  UPDATE workflow_executions x SET driver = :me, epoch = x.epoch + 1 FROM held
+  WHERE x.execution_id = held.execution_id
+  RETURNING {", ".join(f"x.{field.name}" for field in fields(ExecutionRow))}, held.driver AS previous)
+SELECT taken.*, first.v AS first_v, first.events AS first_events, first.at AS first_at
+FROM taken LEFT JOIN execution_event first
+  ON first.execution_id = taken.execution_id AND first.seq = 0 AND taken.epoch = 1 AND taken.wake_no = 0
 """
+"""With its first row where that is the whole log: nobody drove it before, and whatever else is written wakes it. What
+wakes it while this statement runs is seen in `wake_no`, but would not be seen in the log."""
 _CLAIMABLE = f"""
 WHERE execution_id IN (SELECT value FROM json_each(:ids)) AND ended_at IS NULL AND engine_version <= :engine
   AND ({FREE} OR driver <> :me)
@@ -133,11 +139,24 @@ RETURNING {COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
+class First:
+    """The first row of a log that has no other."""
+
+    v: int
+    events: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """An execution that is ours now. `previous`: the dead worker it was taken from, None when nobody drove it."""
+    """An execution that is ours now. `previous`: the dead worker it was taken from, None when nobody drove it.
+
+    `first`: the first row of its log, if it has no other, where the claim has read it.
+    """
 
     row: ExecutionRow
     previous: UUID | None
+    first: First | None = None
 
 
 async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int, in_turn: bool = False) -> list[Claim]:
@@ -148,7 +167,7 @@ async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int, in_turn:
     if db.engine == "postgres":
         values = {"ids": list(ids), "me": me, "engine": engine, "in_turn": in_turn}
         rows = await db.sql(CLAIM_PG, into=db.workflow_executions, **values)
-        return [Claim(ExecutionRow(**row), previous) for row in rows for previous in (row.pop("previous"),)]
+        return [_claimed(row) for row in rows]
     values = {"ids": [str(id_) for id_ in ids], "me": me, "engine": engine, "in_turn": in_turn}
     held, rows = await db.batch(
         db.sql(HELD_SQLITE, into=db.workflow_executions, **values),
@@ -156,6 +175,11 @@ async def claim(db: Any, ids: Sequence[UUID], *, me: UUID, engine: int, in_turn:
     )
     previous = {str(row["execution_id"]): row["previous"] for row in held}
     return [Claim(ExecutionRow(**row), _uuid(previous.get(str(row["execution_id"])))) for row in rows]
+
+
+def _claimed(row: dict[str, Any]) -> Claim:
+    previous, v, events, at = (row.pop(name) for name in ("previous", "first_v", "first_events", "first_at"))
+    return Claim(ExecutionRow(**row), previous, None if events is None else First(v, events, at))
 
 
 def _uuid(value: Any) -> UUID | None:

@@ -20,6 +20,8 @@ from services.execution.telemetry import Telemetry
 
 INLINE_BYTES = 64 * 1024
 """A row larger than this keeps its text in `payload`."""
+LARGE = "{"
+"""How the text of such a row begins; all others are lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Journal:
         """The rows behind `after`, oldest first."""
         found = await executions.events_after(self._db, UUID(execution_id), after)
         texts = {row["seq"]: row["events"] for row in found}
-        large = [seq for seq, text in texts.items() if text.startswith("{")]
+        large = [seq for seq, text in texts.items() if text.startswith(LARGE)]
         if large:
             texts |= await executions.payloads(self._db, UUID(execution_id), first=large[0])
         return [
@@ -97,7 +99,7 @@ class Journal:
         for row in await executions.events_of_many(self._db, ids, after):
             execution_id, text = str(row["execution_id"]), row["events"]
             try:
-                events = decoded(text, row["v"]) if not text.startswith("{") else None
+                events = decoded(text, row["v"]) if not text.startswith(LARGE) else None
             except Exception:  # noqa: BLE001 - read by itself it will say what is wrong, and hinder nobody
                 events = None
             if events is None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from models import executions
-from models.executions import ExecutionRow
+from models.executions import ExecutionRow, First
 from services.engine.events import Claimed, Logged
 from services.engine.replay import apply
 from services.engine.state import State
 from services.errors import ExecutionNotFound, ExecutionRefused
 from services.execution.book import Book, Facts, Shelf
-from services.execution.journal import EventRow, Journal
+from services.execution.journal import LARGE, EventRow, Journal, decoded
 from services.execution.view import Lines, collect_lines
 from services.registry.versions import Versions
 
@@ -63,15 +63,15 @@ class Library:
         """The same, from a summary row."""
         return await self.folded(Facts.of(row))
 
-    async def claimed(self, row: ExecutionRow, read: Sequence[EventRow] | None = None) -> Book:
+    async def claimed(self, row: ExecutionRow, first: First | None = None) -> Book:
         """The book of an execution that is ours now: the one on the shelf, read on, or a new one.
 
-        `read`: its whole log, where that was read since it was claimed.
+        `first`: its whole log, where that is one row and was read when it was claimed.
         """
         book = self.shelf.take(str(row.execution_id))
-        if book is None and read is not None:
+        if book is None and first is not None and not first.events.startswith(LARGE):
             book = await self._empty(Facts.of(row))
-            self.fold(book, read)
+            self.fold(book, [EventRow(0, None, 0, first.at, decoded(first.events, first.v))])
             return book
         if book is None:
             return await self.folded(Facts.of(row))

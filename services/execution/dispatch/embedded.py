@@ -7,6 +7,7 @@ The sweep is the guarantee: once a second it finds whatever is due, unclaimed, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any
@@ -17,11 +18,11 @@ from models.dal.errors import DatabaseError, Unavailable
 from models.executions import Claim, ExecutionRow
 from services.errors import Overloaded
 from services.execution.dispatch.ended_elsewhere import EndedElsewhere
+from services.execution.dispatch.offers import Closed, Offers
 from services.execution.dispatch.rules import Rules
 from services.execution.dispatch.strays import Strays
 from services.execution.dispatch.turns import AHEAD, Turn, Turns
 from services.execution.driver import Drive, Lease, LeaseLost, Tools
-from services.execution.journal import EventRow
 from services.execution.poison import MOST_TAKEOVERS, quarantine, takeovers_of
 from services.execution.starting import Holder, Started
 from services.execution.telemetry import Telemetry
@@ -32,12 +33,8 @@ log = logging.getLogger("millrace.dispatch")
 
 SWEEP_S = 1.0
 FULL_FOR_S = 5.0
-CLAIM_AT_ONCE = 64
+CLAIM_AT_ONCE = 100
 MOST_READY = 4 * AHEAD
-
-
-class Closed(Exception):
-    """This process takes nothing more."""
 
 
 class Dispatcher:
@@ -59,7 +56,8 @@ class Dispatcher:
         self._is_full = False
         self._open = rules.drives
         self._ends = EndedElsewhere(tools.family.library, waiters, tools.tasks)
-        self._offers: dict[str, asyncio.Future[None]] = {}
+        self._offers = Offers()
+        self._left = asyncio.Event()
         self._strays = Strays(self._db, tools.worker.id)
         self._look_around = False
         self._held = tools.pause.is_on  # nothing is to be driven, by order of the operator
@@ -144,39 +142,41 @@ class Dispatcher:
         self._look_around = True
         self._look.set()
 
-    async def offer(self, execution_id: str) -> None:
-        """Claim an execution as soon as there is a slot; returns once that was tried, or while all is paused.
+    @property
+    def room(self) -> int:
+        """How many more the queue may bring."""
+        return max(0, self._rules.slots - len(self._driving) - len(self._ready)) if self._takes else 0
+
+    async def has_room(self) -> None:
+        """Wait until there may be room; a second at most."""
+        self._left.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP_S):
+                await self._left.wait()
+
+    async def offer(self, execution_ids: Iterable[str]) -> None:
+        """Claim these; returns once that was tried, or at once where the sweep will do it.
 
         Raises Closed when this process takes nothing more, Unavailable when the database cannot be reached.
         """
         if not self._open:
             raise Closed
-        if self._held:  # the sweep finds it when all is resumed
+        if self._held or self._more:  # the sweep finds them when all is resumed, or as fairness would have it
             return
-        if execution_id in self._driving:
-            self.woken(execution_id, None)
-            return
-        future = self._offers.get(execution_id)
-        if future is None:
-            future = self._offers[execution_id] = asyncio.get_running_loop().create_future()
-        self._ready[execution_id] = None
-        self._look.set()
-        await asyncio.wait([future])
-        future.result()
+        tried = []
+        for execution_id in execution_ids:
+            if execution_id in self._driving:
+                self._offers.again(execution_id)
+            elif not self._offers.is_over(execution_id):
+                self._ready[execution_id] = None
+                tried.append(self._offers.expect(execution_id))
+        if tried:
+            self._look.set()
+            await asyncio.gather(*tried)
 
     def refuse_offers(self, error: Exception) -> None:
-        """Let nobody wait for a slot any more."""
-        self._answer(list(self._offers), error)
-
-    def _answer(self, execution_ids: Iterable[str], error: Exception | None = None) -> None:
-        for execution_id in execution_ids:
-            future = self._offers.pop(execution_id, None)
-            if future is None:
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        """Let nobody wait for a claim any more."""
+        self._offers.refuse(error)
 
     # ---- driving ----------------------------------------------------------------------------------------------------
 
@@ -200,15 +200,22 @@ class Dispatcher:
             self._tell(execution_id)
             await self._set_aside(execution_id, epoch)
         finally:
-            self._driving.pop(execution_id, None)
-            if not self._driving:
-                self._empty.set()
-            self._tools.worker.driving = len(self._driving)
-            if execution_id in self._limited:
-                self._limited.discard(execution_id)
-                self._more = True
-            if self._more or self._ready:
-                self._look.set()
+            self._let_slip(execution_id)
+
+    def _let_slip(self, execution_id: str) -> None:
+        """It is in our hands no more: its slot is free."""
+        drive = self._driving.pop(execution_id, None)
+        if not self._driving:
+            self._empty.set()
+        self._tools.worker.driving = len(self._driving)
+        self._left.set()
+        if self._offers.left(execution_id, ended=drive is not None and drive.ended) and self._takes:
+            self._stand_ready(execution_id)
+        if execution_id in self._limited:
+            self._limited.discard(execution_id)
+            self._more = True
+        if self._more or self._ready:
+            self._look.set()
 
     async def _run(self, drive: Drive, started: Started) -> Drive:
         await drive.run(started.commands, started.later)
@@ -277,8 +284,8 @@ class Dispatcher:
                 drive.hold(self._held)
         self._more = not self._held  # afterwards there is something to find
         if self._held:
+            self._offers.answer(list(self._ready))
             self._ready.clear()
-            self._answer(list(self._offers))
         self._look.set()
 
     async def _sweep(self) -> None:
@@ -333,30 +340,26 @@ class Dispatcher:
             try:
                 await self._claim([id_ for id_ in taken if id_ not in self._driving])
             except Unavailable as error:
-                self._answer(taken, error)
+                self._offers.answer(taken, error)
                 raise
-            self._answer(taken)
+            self._offers.answer(taken)
 
     async def _claim(self, wanted: Sequence[str]) -> None:
         if wanted:
-            await self._take(await self._turns.claim([UUID(id_) for id_ in wanted], me=self._tools.worker.id))
+            self._take(await self._turns.claim([UUID(id_) for id_ in wanted], me=self._tools.worker.id))
 
-    async def _take(self, claims: Sequence[Claim]) -> None:
-        """Drive what was claimed. Those that nobody drove before have short logs, which are read together."""
-        fresh = [claim.row.execution_id for claim in claims if claim.row.epoch == 1]
-        for claim in claims:
-            if claim.row.epoch == 1:
-                self._telemetry.waited(claim.row.start_time, self._tools.now())
-        many = self._rules.queued and len(fresh) > 1
-        read = await self._tools.journal.rows_of_many(fresh) if many else {}
+    def _take(self, claims: Sequence[Claim]) -> None:
+        """Drive what was claimed."""
         for claim in claims:
             execution_id = str(claim.row.execution_id)
+            if claim.row.epoch == 1:
+                self._telemetry.waited(claim.row.start_time, self._tools.now())
             if claim.row.max_parallel is not None:
                 self._limited.add(execution_id)
-            self._begin(execution_id, claim.row.epoch, None, self._go_on(claim, read.get(execution_id)))
+            self._begin(execution_id, claim.row.epoch, None, self._go_on(claim))
 
-    async def _go_on(self, claim: Claim, read: Sequence[EventRow] | None) -> Drive:
-        book = await self._tools.family.library.claimed(claim.row, read)
+    async def _go_on(self, claim: Claim) -> Drive:
+        book = await self._tools.family.library.claimed(claim.row, claim.first)
         drive = Drive(self._tools, book, Lease(claim.row.epoch, claim.row.wake_no))
         self._driving[book.id] = drive
         if self._held:
