@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,7 @@ class World:
 
     async def until(self, condition: Any, within_s: float = 15.0) -> None:
         async with asyncio.timeout(within_s):
-            while not (await condition() if asyncio.iscoroutinefunction(condition) else condition()):
+            while not (await found if inspect.isawaitable(found := condition()) else found):
                 await asyncio.sleep(0.01)
 
 

@@ -28,6 +28,7 @@ LOOK_S = 1.0
 """The queue is looked at this often, whether or not it was heard of."""
 TIDY_S = 0.2
 """Jobs that were done are removed when it has been quiet for so long, or after `LOOK_S` at the latest."""
+PRUNE_S = 600.0
 LEAVE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -43,6 +44,7 @@ class Consumer:
         self._left = asyncio.Event()
         self._done: list[int] = []
         self._oldest = 0.0
+        self._prune_at = 0.0
         self._pause_s = FIRST_PAUSE_S
 
     async def consume_for_ever(self) -> None:
@@ -81,10 +83,18 @@ class Consumer:
             self._done.clear()  # what another connection took comes back by itself
             try:
                 while not self._closing:
+                    await self._prune(jobs)
                     await self._take(jobs)
                 await self._tidy(jobs)
             finally:
                 connection.remove_termination_listener(self._lost)
+
+    async def _prune(self, jobs: Any) -> None:
+        """Now and then: beside workers of an earlier release the queue's tables grow."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE_S
+            await jobs.prune()
 
     async def _take(self, jobs: Any) -> None:
         """Take what there is room for; when that was all there is, wait for more."""

@@ -21,6 +21,8 @@ BACK = """
 UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, updated = now(), execute_after = now() + $2::interval
 WHERE id = ANY($1::bigint[])
 """
+PRUNE_LOG = "DELETE FROM pgqueuer_log WHERE created < now() - interval '1 hour'"
+PRUNE_FAILED = "DELETE FROM pgqueuer WHERE status = 'failed' AND updated < now() - interval '1 hour'"
 
 
 class Jobs:
@@ -49,3 +51,8 @@ class Jobs:
     async def back(self, ids: Sequence[int], delay: timedelta) -> None:
         """Put jobs back, for anybody, after a while."""
         await self._connection.execute(BACK, ids, delay)
+
+    async def prune(self) -> None:
+        """Remove what releases before this one have left: they kept a log, and jobs that had failed."""
+        await self._connection.execute(PRUNE_LOG)
+        await self._connection.execute(PRUNE_FAILED)

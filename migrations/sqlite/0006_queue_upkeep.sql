@@ -1,0 +1,1 @@
+-- SQLite has no queue: the dispatcher is in the process.
