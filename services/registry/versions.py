@@ -7,6 +7,7 @@ because then the remembered number is compared with the database (one primary-ke
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -89,6 +90,7 @@ class Versions:
         self._known_refs = known
         self._clock = clock
         self._compiled: OrderedDict[UUID, _Compiled] = OrderedDict()
+        self._under_way: dict[UUID, asyncio.Future[None]] = {}
         self._names: OrderedDict[str, _Known] = OrderedDict()
         self._writes = 0
 
@@ -179,17 +181,29 @@ class Versions:
         return True
 
     async def _version(self, version_id: UUID) -> _Compiled:
-        compiled = self._compiled.get(version_id)
-        if compiled is None:
+        while (compiled := self._compiled.get(version_id)) is None:
+            under_way = self._under_way.get(version_id)
+            if under_way is None:
+                compiled = await self._found(version_id)
+                break
+            await asyncio.wait([under_way])  # then look again: whoever compiled it may have failed or gone
+        self._compiled.move_to_end(version_id)
+        return compiled
+
+    async def _found(self, version_id: UUID) -> _Compiled:
+        """Compile it once, however many ask at the same time: a worker may claim hundreds of executions of it at once."""
+        done = self._under_way[version_id] = asyncio.get_running_loop().create_future()
+        try:
             version = await workflows.version(self._db, version_id)
             if version is None:
                 raise WorkflowNotFound(version_id=version_id)
-            compiled = await self._compile(version)
-            self._compiled[version_id] = compiled
+            compiled = self._compiled[version_id] = await self._compile(version)
             if len(self._compiled) > MAX_VERSIONS:
                 self._compiled.popitem(last=False)
-        self._compiled.move_to_end(version_id)
-        return compiled
+            return compiled
+        finally:
+            del self._under_way[version_id]
+            done.set_result(None)
 
     async def _compile(self, version: VersionRow) -> _Compiled:
         definition = views.parsed(version.definition)

@@ -1,5 +1,6 @@
 """Compiled versions: cached, seen at once after a local change, after two seconds after a foreign one."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -50,6 +51,27 @@ async def test_a_loaded_workflow_is_pinned_and_compiled_once(registry):
     assert (first.workflow_id, first.version_id, first.revision) == (made.workflow.id, made.version.id, 1)
     assert first.graph is second.graph
     assert set(first.graph.nodes) == {"start"}
+
+
+async def test_a_version_that_many_ask_for_at_once_is_read_and_compiled_once(registry, db):
+    made = await create(registry)
+    registry.versions._db = counting = Counting(db)
+
+    graphs = await asyncio.gather(*(registry.versions.graph_of(made.version.id) for _ in range(20)))
+
+    assert len({id(graph) for graph in graphs}) == 1
+    assert counting.count == 1
+
+
+async def test_who_waits_for_a_version_tries_again_when_the_first_one_goes(registry):
+    made = await create(registry)
+    first = asyncio.ensure_future(registry.versions.graph_of(made.version.id))
+    second = asyncio.ensure_future(registry.versions.graph_of(made.version.id))
+    await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert set((await second).nodes) == {"start"}
 
 
 async def test_the_hot_path_asks_the_database_nothing_and_then_once(registry, clock, db):
