@@ -376,6 +376,7 @@ class Dispatcher:
     def close(self) -> None:
         """Claim nothing more."""
         self._open = False
+        self._left.set()
         self.refuse_offers(Closed())
         self._tools.worker.stopping = True
 
