@@ -127,11 +127,11 @@ def _key_answer(row: Any, text: str | None, **more: Any) -> Response:
 async def list_api_keys() -> Response:
     """List API keys, newest first, without their texts."""
     query = body.query(KeysQuery)
-    at = pages.window(query, int)
-    offset = at.after[0] if at.after else at.offset
-    whose = _whose_keys(query)
-    rows, total = await services().keys.list(whose, limit=at.limit, offset=offset)
-    more = (offset + len(rows),) if offset + len(rows) < total else None
+    at = pages.window(query, UUID)
+    before = at.after[0] if at.after else None
+    found, total = await services().keys.list(_whose_keys(query), limit=at.limit + 1, offset=at.offset, before=before)
+    rows = found[: at.limit]
+    more = (rows[-1].id,) if len(found) > at.limit else None
     meta = pages.pagination(at, total=total, shown=rows, next_key=more)
     return envelope.ok([views.key(row) for row in rows], meta={"pagination": meta})
 

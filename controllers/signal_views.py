@@ -14,7 +14,7 @@ from controllers.shapes import BaseModel
 from models.signals import SignalRow, WatchRow
 from services.insight.own_runs import OwnInsight
 from services.insight.probes import SHOWN_SERIES, Answer, Found
-from services.insight.signals import Detail
+from services.insight.signals import COUNTED, Detail
 
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 Method = Annotated[str, StringConstraints(max_length=40)]
@@ -120,6 +120,7 @@ class SignalsView(BaseModel):
 
     signals: list[SignalView]
     total: int
+    total_capped: bool | None = Field(None, description="There are at least `total`")
     next_cursor: str | None
 
 
@@ -273,8 +274,9 @@ def watch(row: WatchRow) -> dict[str, Any]:
 
 def page(rows: list[SignalRow], total: int, more: tuple[datetime, UUID] | None) -> dict[str, Any]:
     """A list of signals."""
-    return {
+    shown = {
         "signals": [signal(row) for row in rows],
-        "total": total,
+        "total": min(total, COUNTED),
         "next_cursor": pages.cursor(*more) if more else None,
     }
+    return {**shown, "total_capped": True} if total > COUNTED else shown

@@ -97,12 +97,15 @@ async def key(db: AsyncDAL, key_id: UUID) -> KeyRow | None:
     return KeyRow(**row) if row else None
 
 
-async def keys_of(db: AsyncDAL, user_id: int | None, *, limit: int, offset: int = 0) -> list[KeyRow]:
-    """The keys of a user, or of everybody, newest first."""
+async def keys_of(
+    db: AsyncDAL, user_id: int | None, *, limit: int, offset: int = 0, before: UUID | None = None
+) -> list[KeyRow]:
+    """The keys of a user, or of everybody, newest first: their ids sort by time. `before`: continue behind this one."""
     k = db.api_key
-    query = k.user_id == user_id if user_id is not None else k.user_id > 0
-    order = ~k.created | ~k.id
-    rows = await db(query).select(*(k[name] for name in _KEY), orderby=order, limit=limit, offset=offset)
+    query = k.id < (before or UUID(int=2**128 - 1))
+    if user_id is not None:
+        query &= k.user_id == user_id
+    rows = await db(query).select(*(k[name] for name in _KEY), orderby=~k.id, limit=limit, offset=offset)
     return [KeyRow(**row) for row in rows]
 
 

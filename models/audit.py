@@ -23,6 +23,11 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def of_refusals(self) -> bool:
+        """Whether only refusals can match: whatever is of the category AUDIT has succeeded."""
+        return self.category not in (None, "AUDIT") or self.result in ("DENIED", "FAILURE")
+
 
 def insert(db: AsyncDAL, values: dict[str, Any]) -> Call[int]:
     """Add one row."""
@@ -38,6 +43,8 @@ def _query(db: AsyncDAL, wanted: AuditFilter) -> Any:
         value = getattr(wanted, name)
         if value is not None:
             query &= column == value
+    if wanted.of_refusals:
+        query &= a.category != "AUDIT"
     if wanted.since is not None:
         query &= a.at >= wanted.since
     if wanted.until is not None:
@@ -62,6 +69,8 @@ async def count(db: AsyncDAL, wanted: AuditFilter, *, cap: int) -> int:
     conditions = [
         f"{column} {sign} :{name}" for name, (column, sign) in _COLUMNS.items() if getattr(wanted, name) is not None
     ]
+    if wanted.of_refusals:
+        conditions.append("category <> 'AUDIT'")
     where = " AND ".join(conditions) or "1 = 1"
     text = f"SELECT count(*) AS n FROM (SELECT 1 FROM audit_log WHERE {where} LIMIT :cap) AS found"
     values = {name: getattr(wanted, name) for name in _COLUMNS if getattr(wanted, name) is not None}

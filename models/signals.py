@@ -108,11 +108,14 @@ async def page(db: Any, wanted: SignalFilter, *, after: Position | None, count: 
     return [SignalRow(**row) for row in await db.sql(text, into=db.insight_signals, **sql.values)]
 
 
-async def count(db: Any, wanted: SignalFilter) -> int:
-    """How many signals match."""
+async def count(db: Any, wanted: SignalFilter, *, cap: int) -> int:
+    """How many signals match, at most `cap`."""
     sql = RunSql.of(db)
     where = " AND ".join(_conditions(sql, wanted)) or "1 = 1"
-    text = f"SELECT count(*) AS n FROM insight_signals w WHERE {where}"
+    text = (
+        f"SELECT count(*) AS n FROM (SELECT 1 FROM insight_signals w WHERE {where}"
+        f" ORDER BY w.created_at DESC LIMIT {sql.bind(cap)}) AS found"
+    )
     return int((await db.sql(text, **sql.values).first())["n"])
 
 

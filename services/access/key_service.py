@@ -79,9 +79,11 @@ class KeyService:
             raise NotFound("There is no such key").denying("the key is somebody else's")
         return row
 
-    async def list(self, user_id: int | None, *, limit: int, offset: int) -> tuple[list[KeyRow], int]:
+    async def list(
+        self, user_id: int | None, *, limit: int, offset: int, before: UUID | None = None
+    ) -> tuple[list[KeyRow], int]:
         """The keys of a user (None = of everybody), newest first, and how many there are."""
-        rows = await models.access.keys_of(self._db, user_id, limit=limit, offset=offset)
+        rows = await models.access.keys_of(self._db, user_id, limit=limit, offset=offset, before=before)
         return rows, await models.access.count_keys(self._db, user_id)
 
     async def revoke(self, key_id: UUID, *, by: Actor) -> datetime:

@@ -21,6 +21,8 @@ STEP, MOST = 0.5, 3.0
 """What one `noise` adds to the bar of a series, and the most it can become: three times and a thousand times rarer."""
 
 
+COUNTED = 10_000
+"""So many signals of a list are counted."""
 See = Callable[[Actor], Awaitable[Visible]]
 
 
@@ -57,12 +59,12 @@ class Signals:
     async def page(
         self, actor: Actor, wanted: SignalFilter, *, after: Position | None, count: int
     ) -> tuple[list[SignalRow], int, Position | None]:
-        """Signals newest first, how many there are, and where to go on."""
+        """Signals newest first, how many there are (one more than `COUNTED` stands for more), and where to go on."""
         visible = replace(wanted, visible=await self._see(actor))
         rows = await signals.page(self._db, visible, after=after, count=count + 1)
         shown = rows[:count]
         more = (shown[-1].created_at, shown[-1].id) if len(rows) > count else None
-        return shown, await signals.count(self._db, visible), more
+        return shown, await signals.count(self._db, visible, cap=COUNTED + 1), more
 
     async def detail(self, actor: Actor, signal: UUID) -> Detail:
         """One signal with the window it was judged on and the runs within it. NotFound when not visible."""

@@ -4,11 +4,11 @@ import pytest
 
 from tests.e2e.writers import Plan, run
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 def test_writers_of_the_same_refs_break_no_rule(tmp_path, database_engine, database_url):
-    plan = Plan(engine=database_engine, seconds=60.0, answers=600)
+    plan = Plan(engine=database_engine, seconds=60.0, answers=400)
 
     tally, broken = run(plan, tmp_path, database_url if database_engine == "postgres" else None)
 

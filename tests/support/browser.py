@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -47,7 +48,7 @@ class Page:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=30))
+            message = json.loads(self._socket.recv(timeout=180))
             if message.get("id") == self._number:
                 return message.get("result", message)
             self._note(message)
@@ -58,7 +59,12 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def until(self, script: str, *, seconds: float = 20.0) -> Any:
+    def picture(self) -> bytes:
+        """What the page looks like now, as PNG."""
+        shown = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(shown["data"])
+
+    def until(self, script: str, *, seconds: float = 90.0) -> Any:
         """Ask the page until a function of it answers something true, and yield that. Raises AssertionError."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
