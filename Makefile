@@ -66,7 +66,7 @@ schemathesis: $(DEV) ## fuzz a server with its own OpenAPI document, on both dat
 	$(PYTHON) -m tests.e2e.openapi_fuzz sqlite $(ARGS)
 	$(PYTHON) -m tests.e2e.openapi_fuzz postgres $(ARGS)
 
-soak: $(DEV) ## load a server for a long time and watch its memory and its answers; 20,000 random workflows
+soak: $(DEV) ## 200,000 executions in a row: memory, descriptors and files (ARGS=executions); 20,000 random workflows
 	MILLRACE_EXAMPLES=20000 $(PYTHON) -m pytest -q -o timeout=0 tests/properties
 	$(PYTHON) -m bench.soak $(ARGS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from models.dal import MigrationFailed, Unavailable
 from services import logs
 from services.access.authentication import utc_now
 from services.errors import Invalid
+from services.execution.worker import DatabaseLocked
 from services.history.adoption import Imported, import_file, upgrade
 
 
@@ -58,7 +59,7 @@ def worker(port: int | None) -> None:
         app,
         settings,
         port=chosen,
-        started=lambda at: click.echo(f"Millrace {VERSION} worker listens on {at} (PostgreSQL)"),
+        started=lambda at: _say(f"Millrace {VERSION} worker listens on {at} (PostgreSQL)"),
     )
 
 
@@ -70,6 +71,10 @@ def _require_postgres(settings: Settings, command: str) -> None:
 def _run(app: Quart, settings: Settings, *, port: int, started: Callable[[str], None]) -> None:
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
     here: Services = app.extensions[EXTENSION]
+    try:
+        here.execution.reserve()
+    except DatabaseLocked as error:
+        fail(str(error))
     listen = server.Listen(
         host=settings.host,
         port=port,
@@ -139,9 +144,13 @@ async def _open_services() -> AsyncIterator[Services]:
 
 def _say_started(settings: Settings) -> Callable[[str], None]:
     kind = "PostgreSQL" if settings.postgres_dsn else f"SQLite in {settings.data_dir}"
-    return lambda address: click.echo(
-        f"Millrace {VERSION} listens on {address} ({kind}); documentation: {address}/docs"
-    )
+    return lambda address: _say(f"Millrace {VERSION} listens on {address} ({kind}); documentation: {address}/docs")
+
+
+def _say(text: str) -> None:
+    """Tell the operator; a full disk or a closed pipe behind stdout is no reason not to serve."""
+    with suppress(OSError):
+        click.echo(text)
 
 
 if __name__ == "__main__":

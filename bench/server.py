@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from app import create_app, create_worker
@@ -22,6 +27,24 @@ def touch(call: Call) -> dict[str, Any]:
     return {"x": call.input["x"] + 1}
 
 
+def trace(folder: Path) -> None:
+    """At SIGUSR1, write what has grown since the start and how many objects there are of each kind."""
+    tracemalloc.start(8)
+    before: list[tracemalloc.Snapshot] = []
+
+    def write(*_: object) -> None:
+        gc.collect()
+        now = tracemalloc.take_snapshot()
+        before.append(now)
+        lines = [str(found) for found in now.compare_to(before[0], "lineno")[:40]]
+        kinds = Counter(type(item).__qualname__ for item in gc.get_objects()).most_common(40)
+        lines += [f"{count:8} {name}" for name, count in kinds]
+        (folder / f"trace-{len(before)}.txt").write_text("\n".join(lines))
+        del before[1:-1]
+
+    signal.signal(signal.SIGUSR1, write)
+
+
 def main() -> None:
     """Serve until a signal comes."""
     role = sys.argv[1] if len(sys.argv) > 1 else "all"
@@ -31,6 +54,8 @@ def main() -> None:
     app = create_worker(settings) if role == "worker" else create_app(settings, drives=drives)
     here: Services = app.extensions[EXTENSION]
     here.execution.runners.provide("touch", touch)
+    if "BENCH_TRACE" in os.environ:
+        trace(settings.data_dir)
     listen = server.Listen(host=settings.host, port=settings.port, drain_s=1, most_connections=settings.max_connections)
     server.serve(app, listen, on_started=lambda url: print(url, flush=True), on_stop=here.stop)
 

@@ -1,65 +1,159 @@
-"""A long load on one server: it must answer everything, and its memory and its files must stop growing.
+"""Executions in a row on one server: memory and descriptors must stay flat, and what the files grow by must be explained.
 
-python -m bench.soak [MINUTES]      default 10; one JSON line a round, then the figures
+python -m bench.soak [EXECUTIONS] [--keep RUNS]      default 200000; one JSON line per 10,000 executions, then the figures
+
+`--keep` prunes the history down to so many runs after every 10,000: then the file must stop growing, too. With
+BENCH_TRACE=1 the server also writes, per line, what has grown in it: `trace-N.txt` in a folder that is kept.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
 import statistics
 import sys
 import tempfile
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.processes import memory_mb, product, wrk
+from bench.processes import Server, memory_mb, post, product, wrk
 from bench.report import Figure, report
 
-ROUND_S = 15
 EXECUTE = "/api/v1/workflows/bench.chain3/execute?wait=30"
+LEG = 10_000
+LOAD_S = 5
+WARM_UP = 0.2
+"""Part of the run in which caches fill."""
+DONE = re.compile(rb'^millrace_workflow_executions_total\{status="completed"\} ([\d.e+]+)', re.M)
+WAL_BAR_MB = 72.0
+"""journal_size_limit (64 MiB) and one transaction more."""
 
 
-def open_files(pid: int) -> int:
-    """How many file descriptors a process holds."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What was seen after so many executions. `rss_mb`: the server alone; `all_mb`: with its helpers."""
+
+    executions: int
+    per_s: float
+    p99_ms: float
+    bad: int
+    rss_mb: float
+    all_mb: float
+    descriptors: int
+    wal_mb: float
+    file_mb: float
+    kept: int
 
 
-def main(minutes: float = 10.0) -> bool:
-    """Run it; whether nothing failed and nothing grew."""
-    rounds = max(4, round(minutes * 60 / ROUND_S))
-    seen: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory(prefix="millrace-soak-") as temporary:
-        folder = Path(temporary)
-        with product(folder) as server:
-            for number in range(rounds):
-                load = wrk(server.url + EXECUTE, '{"variables": {"x": 1}}', seconds=ROUND_S, folder=folder)
-                seen.append(
-                    {
-                        "round": number,
-                        "per_s": round(load.per_s, 1),
-                        "p99_ms": round(load.p99_ms, 1),
-                        "bad": load.bad,
-                        "memory_mb": round(memory_mb(server.pid), 1),
-                        "files": open_files(server.pid),
-                    }
-                )
-                print(json.dumps(seen[-1]), flush=True)
-    quarter = max(1, len(seen) // 4)
-    early, late = seen[quarter : 2 * quarter], seen[-quarter:]
+def completed(server: Server) -> int:
+    """How many executions the server has completed, by its own count."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
+        found = DONE.search(answer.read())
+    return int(float(found[1])) if found else 0
 
-    def growth(name: str) -> float:
-        return statistics.median(r[name] for r in late) / statistics.median(r[name] for r in early)
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of one process."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def kept(folder: Path) -> int:
+    """How many executions the database holds."""
+    connection = sqlite3.connect(f"file:{folder / 'millrace.db'}?mode=ro", uri=True, timeout=30)
+    try:
+        return int(connection.execute("SELECT count(*) FROM workflow_executions").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def leg(server: Server, folder: Path, until: int, *, prune: bool) -> Leg:
+    """Load until so many executions are done, then look."""
+    loads = []
+    while completed(server) < until:
+        loads.append(wrk(server.url + EXECUTE, '{"variables": {"x": 1}}', seconds=LOAD_S, folder=folder))
+    if prune:
+        post(f"{server.url}/api/v1/retention/run", {})
+    wal, file = folder / "millrace.db-wal", folder / "millrace.db"
+    return Leg(
+        executions=completed(server),
+        per_s=round(statistics.median(load.per_s for load in loads), 1) if loads else 0.0,
+        p99_ms=round(statistics.median(load.p99_ms for load in loads), 1) if loads else 0.0,
+        bad=sum(load.bad for load in loads),
+        rss_mb=round(rss_mb(server.pid), 1),
+        all_mb=round(memory_mb(server.pid), 1),
+        descriptors=len(list(Path(f"/proc/{server.pid}/fd").iterdir())),
+        wal_mb=round(wal.stat().st_size / 2**20, 1),
+        file_mb=round(file.stat().st_size / 2**20, 1),
+        kept=kept(folder),
+    )
+
+
+def run(executions: int, keep: int) -> list[Leg]:
+    """All legs, each printed as it is done."""
+    legs: list[Leg] = []
+    limits = {"RETENTION_RUNS_PER_WORKFLOW": str(keep)} if keep else {}
+    tracing = {"BENCH_TRACE": "1"} if "BENCH_TRACE" in os.environ else {}
+    folder = Path(tempfile.mkdtemp(prefix="millrace-soak-"))
+    try:
+        with product(folder, **limits, **tracing) as server:
+            while not legs or legs[-1].executions < executions:
+                legs.append(leg(server, folder, min(executions, LEG * (len(legs) + 1)), prune=bool(keep)))
+                print(json.dumps(asdict(legs[-1])), flush=True)
+                if tracing:
+                    os.kill(server.pid, signal.SIGUSR1)
+    finally:
+        if tracing:
+            print(f"traces: {folder}", flush=True)
+        else:
+            shutil.rmtree(folder)
+    return legs
+
+
+def growth(values: Sequence[float]) -> float:
+    """The last third of the values beside the first: medians, so that one outlier says nothing."""
+    third = max(1, len(values) // 3)
+    return statistics.median(values[-third:]) / max(statistics.median(values[:third]), 0.001)
+
+
+def verdict(legs: Sequence[Leg], *, pruned: bool) -> list[Figure]:
+    """What has to be true of it."""
+    warm = legs[round(len(legs) * WARM_UP) :]
+    unexplained = [abs(one.kept - one.executions) for one in legs] if not pruned else [0]
+    per_row = [one.file_mb * 1024 / one.kept for one in warm]
+
+    def upto(workload: str, unit: str, value: float, bar: float) -> Figure:
+        return Figure(workload=f"soak {workload}", unit=unit, runs=[value], bar=bar, smaller_is_better=True)
 
     figures = [
-        Figure(
-            workload="soak errors", unit="answers", runs=[sum(r["bad"] for r in seen)], bar=0.0, smaller_is_better=True
-        ),
-        Figure(workload="soak memory", unit="late/early", runs=[growth("memory_mb")], bar=1.15, smaller_is_better=True),
-        Figure(workload="soak files", unit="late/early", runs=[growth("files")], bar=1.2, smaller_is_better=True),
-        Figure(workload="soak rate", unit="late/early", runs=[growth("per_s")], bar=0.7),
+        upto("errors", "answers", sum(one.bad for one in legs), 0.0),
+        upto("memory", "late/early", growth([one.rss_mb for one in warm]), 1.1),
+        upto("descriptors", "late/early", growth([one.descriptors for one in warm]), 1.1),
+        upto("WAL", "MB at most", max(one.wal_mb for one in legs), WAL_BAR_MB),
+        upto("rows beside executions", "rows", max(unexplained), 64.0),  # those under way while we looked
     ]
-    results = [report(figure) for figure in figures]
+    if pruned:
+        return [*figures, upto("file", "late/early", growth([one.file_mb for one in warm]), 1.15)]
+    return [*figures, upto("file per execution", "late/early", growth(per_row), 1.1)]
+
+
+def main(executions: int = 200_000, keep: int = 0) -> bool:
+    """Run it; whether nothing failed and nothing grew that should not."""
+    results = [report(figure) for figure in verdict(run(executions, keep), pruned=bool(keep))]
     return all(results)
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0) else 1)
+    parser = argparse.ArgumentParser(prog="python -m bench.soak")
+    parser.add_argument("executions", type=int, nargs="?", default=200_000)
+    parser.add_argument("--keep", type=int, default=0)
+    chosen = parser.parse_args()
+    sys.exit(0 if main(chosen.executions, chosen.keep) else 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,9 +40,10 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
         if feature.missing:
             log.warning("feature.missing feature=%s %s", feature.name, feature.advice)
     connected = asyncio.Event()
+    steps = deque(_steps(settings, here, announce))
 
     async def connect() -> None:
-        if await _connected(settings, here, announce):
+        if await _through(steps):
             connected.set()
 
     here.execution.reserve()
@@ -56,20 +58,35 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
         await here.db.close()
 
 
-async def _connected(settings: Settings, here: Services, announce: Announce) -> bool:
-    """Connect, migrate and bring up what the first start needs; False when the database cannot be reached now."""
-    try:
-        await here.db.open()
+Step = Callable[[], Awaitable[object]]
+
+
+def _steps(settings: Settings, here: Services, announce: Announce) -> list[Step]:
+    """Connect, migrate and bring up what the first start needs. Each may be begun again when it failed."""
+
+    async def migrate() -> None:
         for name in await upgrade(here.db, MIGRATIONS, utc_now):
             log.info("database.migrated migration=%s", name)
+
+    async def first_key() -> None:
         made = await first_admin(
             here.db, audit=here.audit, given=settings.admin_key, pepper=settings.key_pepper, now=utc_now()
         )
         if made is not None:
             announce(f"The first admin key, shown only now: {made}")
-        await here.registry.start()
-        await here.execution.start()
+
+    async def watch() -> None:
         here.insight.watches.start = starter(here.execution)
+
+    return [here.db.open, migrate, first_key, here.registry.start, here.execution.start, watch]
+
+
+async def _through(steps: deque[Step]) -> bool:
+    """Take the steps that are left; False when the database cannot do one of them now."""
+    try:
+        while steps:
+            await steps[0]()
+            steps.popleft()
     except Unavailable as error:
         log.warning("database.unreachable error=%s trying again", error)
         return False

@@ -75,9 +75,11 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
-        """The server is to end: say so to whoever asks whether it is ready, and to open streams."""
+        """The server is to end: say so to whoever asks whether it is ready, to open streams, and to whoever waits for
+        the end of an execution: it is durable, and goes on without us."""
         self.readiness.stopping = True
         self.stopping.set()
+        self.execution.waiters.release()
 
 
 def services() -> Services:

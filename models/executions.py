@@ -276,7 +276,7 @@ async def changed(db: Any, ids: Sequence[UUID], *, me: UUID) -> list[Any]:
 
 ARRIVE = """
 INSERT INTO worker (id, name, version, engine_version, started_at, heartbeat_at)
-VALUES (:id, :name, :version, :engine, {now}, {now})
+VALUES (:id, :name, :version, :engine, {now}, {now}) ON CONFLICT (id) DO UPDATE SET heartbeat_at = {now}
 """
 BEAT = """
 UPDATE worker SET heartbeat_at = {now}, driving = :driving, stopping = :stopping WHERE id = :id
@@ -291,7 +291,7 @@ def _now(db: Any, text: str) -> str:
 
 
 async def arrive(db: Any, **values: Any) -> None:
-    """A worker (id, name, version, engine) begins."""
+    """A worker (id, name, version, engine) begins; saying so again, when the answer was lost, changes nothing."""
     await db.batch(
         db.sql(pg=FORGET_PG, sqlite=FORGET_SQLITE, into=db.worker),
         db.sql(_now(db, ARRIVE), into=db.worker, **values),

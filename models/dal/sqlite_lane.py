@@ -106,6 +106,7 @@ class Lane(threading.Thread):
         super().__init__(name=f"sqlite-{name}", daemon=True)
         self.inbox = Inbox(loop)
         self.ready: asyncio.Future[Any] = loop.create_future()
+        self.opened = False
         self.busy_since: float | None = None
         self.taken: list[Any] = []
         self._opener = opener
@@ -117,6 +118,7 @@ class Lane(threading.Thread):
         """Serve until told to stop. An error ends the lane and everybody who waits for it."""
         try:
             self.connection, self.deadline = self._opener()
+            self.opened = True
             self.inbox.answer([(self.ready, True, None)])
             self._serve()
         except BaseException as error:  # noqa: BLE001 - a thread that ended silently would leave its callers waiting

@@ -115,9 +115,10 @@ class Writer(Lane):
         self.on_commit: Callable[[float], None] | None = None
 
     def die(self, error: BaseException) -> None:
-        """Tell whoever decides about the process, then fail everybody."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._on_fatal, error)
+        """Tell whoever decides about the process, then fail everybody. What could not even be opened may be tried again."""
+        if self.opened:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._on_fatal, error)
         super().die(error)
 
     def _take(self) -> Any:

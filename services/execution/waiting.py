@@ -14,6 +14,7 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[Book | None]]] = {}
         self._begun: dict[str, Book] = {}
+        self._released = False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)
@@ -28,6 +29,8 @@ class Waiters:
         """A future for the end; ask before the execution can end. `forget` it afterwards."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(execution_id, []).append(future)
+        if self._released:
+            future.set_result(None)
         return future
 
     def forget(self, execution_id: str, future: asyncio.Future[Book | None]) -> None:
@@ -49,7 +52,8 @@ class Waiters:
         return self._begun.pop(execution_id, None)
 
     def release(self) -> None:
-        """Let everybody look for themselves: the process ends."""
+        """Let everybody look for themselves, now and from now on: the process ends."""
+        self._released = True
         for execution_id in list(self._waiting):
             self.ended(execution_id)
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -41,8 +42,8 @@ async def brewing(plan: Plan, engine: str, folder: Path) -> AsyncIterator[Storm]
             cluster.stop()
 
 
-async def weathered(plan: Plan, engine: str) -> bool:
-    """Run a storm and say what came of it."""
+async def weathered(plan: Plan, engine: str) -> dict[str, Any]:
+    """Run a storm and say what came of it; the counts."""
     with tempfile.TemporaryDirectory(prefix="millrace-storm-") as folder:
         async with brewing(plan, engine, Path(folder)) as storm:
             await storm.run()
@@ -50,11 +51,11 @@ async def weathered(plan: Plan, engine: str) -> bool:
     for problem in problems[:50]:
         print("PROBLEM", problem)
     print(orjson.dumps({"storm": engine, **counts}).decode(), flush=True)
-    return not problems
+    return counts
 
 
 def main() -> None:
-    """Both engines, or the one that is asked for."""
+    """Both engines, or the one that is asked for. The last line is the summary."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--seconds", type=float, default=600)
@@ -62,8 +63,12 @@ def main() -> None:
     parser.add_argument("--engine", choices=["postgres", "sqlite"], action="append")
     chosen = parser.parse_args()
     plan = Plan(seed=chosen.seed, seconds=chosen.seconds, executions=chosen.executions)
-    outcomes = [asyncio.run(weathered(plan, engine)) for engine in chosen.engine or ["postgres", "sqlite"]]
-    sys.exit(0 if all(outcomes) else 1)
+    counts = {engine: asyncio.run(weathered(plan, engine)) for engine in chosen.engine or ["postgres", "sqlite"]}
+    problems = sum(found["problems"] for found in counts.values())
+    accepted = sum(found["accepted"] for found in counts.values())
+    summary = {"storm": "summary", "seed": plan.seed, "seconds": plan.seconds, "accepted": accepted}
+    print(orjson.dumps({**summary, "problems": problems, "ok": not problems, "engines": counts}).decode(), flush=True)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

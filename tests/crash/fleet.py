@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 KEY = "fleet-admin-key-0123456789"
 HEADERS = {"X-API-Key": KEY}
-START_S = 90.0
-STOP_S = 40.0
+START_S = 240.0
+STOP_S = 90.0
 
 
 class Process:

@@ -13,7 +13,7 @@ from threading import Thread, Timer
 
 ROOT = Path(__file__).parents[2]
 KEY = "crash-admin-key-0123456789"
-START_S = 60.0
+START_S = 180.0
 
 
 class Process:
@@ -86,7 +86,7 @@ class Process:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             try:
-                self._process.wait(30)
+                self._process.wait(90)
             except subprocess.TimeoutExpired:
                 self.kill()
         if self._process.stdout is not None:

@@ -1,6 +1,6 @@
 """Executions of mixed shapes while processes are killed and frozen, PostgreSQL restarted and connections cut.
 
-`python -m tests.crash.storm --seed 7 --seconds 600 --executions 2000 --engine postgres` repeats a run: the same seed
+`python -m tests.crash --seed 7 --seconds 600 --executions 2000 --engine postgres` repeats a run: the same seed
 chooses the same disturbances at the same moments. The last line of its output is a summary; it ends with 1 when
 something was lost, doubled or changed.
 """
@@ -25,33 +25,24 @@ import httpx
 from tests.crash.callee import Callee
 from tests.crash.fleet import HEADERS, Fleet, Process
 from tests.crash.shapes import SHAPES, definitions
+from tests.crash.verdict import Disturbance, Entry, Evidence, Row, problems, repeated
 from tests.support.postgres_cluster import PostgresCluster
 
 FREEZE_S = 4.5
 """Longer than a lease."""
-AFTERMATH_S = 10.0
-"""How long after a disturbance somebody may still notice that a lease was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a storm is. `leave_open`: of how many inquiries one is never answered."""
+    """What a storm is. `settle_s`: how long nothing at all may happen afterwards before we look at what is there;
+    `leave_open`: of how many inquiries one is never answered."""
 
     seed: int
     seconds: float
     executions: int
     pause_s: tuple[float, float] = (1.0, 3.0)
-    settle_s: float = 180.0
+    settle_s: float = 120.0
     leave_open: int = 10
-
-
-@dataclass
-class Disturbance:
-    """What was done, from when to when (monotonic seconds)."""
-
-    kind: str
-    began: float
-    ended: float = 0.0
 
 
 class Store:
@@ -62,17 +53,17 @@ class Store:
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query; the database may be away for a while."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while True:
             try:
                 return await (self._postgres(sql) if self.dsn else asyncio.to_thread(self._sqlite, sql))
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error):
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error):
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.2)
 
     async def _postgres(self, sql: str) -> list[tuple[Any, ...]]:
-        connection = await asyncpg.connect(self.dsn, timeout=5)
+        connection = await asyncpg.connect(self.dsn, timeout=20)
         try:
             return [tuple(row) for row in await connection.fetch(sql)]
         finally:
@@ -106,7 +97,7 @@ class Storm:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.plan.seed)
-        self.client = httpx.AsyncClient(headers=HEADERS, timeout=20)
+        self.client = httpx.AsyncClient(headers=HEADERS, timeout=60)
 
     # ---- doing ------------------------------------------------------------------------------------------------------
 
@@ -122,12 +113,30 @@ class Storm:
             starting = tasks.create_task(self._start_all())
             await self._disturb(until=time.monotonic() + self.plan.seconds)
             await starting
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.plan.settle_s):
-                    while await self.unended():
-                        await asyncio.sleep(0.3)
+            await self._settle()
             self.over = True
         await self._look_at_journal()
+
+    async def _settle(self) -> None:
+        """Until all has ended that will, however slow the machine: it is over when nothing happens any more."""
+        state, since = None, time.monotonic()
+        while unended := await self.unended():
+            now = len(unended), len(self.journal), self.callee.total
+            if now != state:
+                state, since = now, time.monotonic()
+            elif time.monotonic() - since > self.plan.settle_s:
+                return
+            await asyncio.sleep(0.5)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Ask until somebody answers."""
+        while True:
+            with suppress(httpx.HTTPError):
+                answer = await self.client.get(self.server.url + path)
+                if answer.status_code == 200:
+                    found: dict[str, Any] = answer.json()
+                    return found
+            await asyncio.sleep(0.2)
 
     async def _post(self, path: str, body: dict[str, Any], key: str) -> httpx.Response:
         """Ask until somebody answers."""
@@ -249,70 +258,64 @@ class Storm:
         rows = await self.store.rows("SELECT execution_id FROM workflow_executions WHERE ended_at IS NULL")
         return [str(row[0]) for row in rows if str(row[0]) not in self.kept_open]
 
-    def disturbed_between(self, first: float, second: float) -> bool:
-        """Whether something happened that explains why a call was made again."""
-        return any(mark.began <= second and (mark.ended or second) + AFTERMATH_S >= first for mark in self.disturbances)
+
+async def evidence(storm: Storm) -> Evidence:
+    """What the storm has left behind, from the database and from outside."""
+    store = storm.store
+    rows = await store.rows(
+        "SELECT execution_id, status, ended_at, parent_execution_id, error_type, epoch, waiting_for"
+        " FROM workflow_executions"
+    )
+    log = await store.rows("SELECT execution_id, seq, events FROM execution_event")
+    runs = await store.rows("SELECT run_id FROM workflow_runs WHERE source = 'engine'")
+    counted = await store.rows("SELECT coalesce(sum(total_runs), 0) FROM workflow")
+    audited = await store.rows(
+        "SELECT resource FROM audit_log WHERE action = 'execute_workflow' AND result = 'SUCCESS'"
+    )
+    asking = await store.rows("SELECT execution_id FROM inquiry WHERE status = 'open'")
+    audit = (await storm.get("/api/v1/audit/verify"))["data"]
+    return Evidence(
+        starts=storm.plan.executions,
+        accepted=storm.accepted,
+        rows=[
+            Row(
+                id=str(id_),
+                status=status,
+                ended=ended_at is not None,
+                is_child=parent is not None,
+                error=error,
+                epoch=epoch,
+                waits_for=None if waits_for is None else str(waits_for),
+            )
+            for id_, status, ended_at, parent, error, epoch, waits_for in rows
+        ],
+        log=[Entry(execution=str(id_), seq=seq, events=events) for id_, seq, events in log],
+        changed=storm.changed,
+        history=[str(row[0]) for row in runs],
+        counted=int(counted[0][0]),
+        audited=[str(row[0]) for row in audited],
+        audit_problem=None if audit["intact"] else str(audit["reason"]),
+        open_inquiries=frozenset(str(row[0]) for row in asking),
+        unanswered=frozenset(storm.kept_open),
+        calls=storm.callee.calls,
+        disturbances=storm.disturbances,
+    )
 
 
 async def verdict(storm: Storm) -> tuple[list[str], dict[str, Any]]:
     """What went wrong, and the counts."""
-    rows = await storm.store.rows("SELECT execution_id, status, ended_at, error_type FROM workflow_executions")
-    runs = await storm.store.rows("SELECT run_id FROM workflow_runs WHERE source = 'engine'")
-    by_id = {str(row[0]): row for row in rows}
-    statuses = Counter(row[1] if row[2] is not None else "waiting" for row in rows)
-    history = Counter(str(row[0]) for row in runs)
-    problems = [f"{id_} was accepted and is gone" for id_ in storm.accepted.values() if id_ not in by_id]
-    problems += [f"{id_} did not end" for id_ in await storm.unended()]
-    problems += [f"{id_} is {row[1]} ({row[3]})" for id_, row in by_id.items() if row[1] in ("failed", "cancelled")]
-    problems += [f"row {place} changed" for place in storm.changed]
-    problems += _gaps(storm)
-    ended = {id_ for id_, row in by_id.items() if row[2] is not None}
-    problems += [
-        f"history has {id_} {history[id_]} times" for id_ in ended | history.keys() if history[id_] != (id_ in ended)
-    ]
-    if len(set(storm.accepted.values())) != storm.plan.executions:
-        problems.append(
-            f"{len(set(storm.accepted.values()))} of {storm.plan.executions} starts have an execution of their own"
-        )
-    repeated, more = _repetitions(storm)
-    problems += more
-    audit = (await storm.client.get(f"{storm.server.url}/api/v1/audit/verify")).json()["data"]
-    if not audit["intact"]:
-        problems.append(f"the audit chain is broken: {audit['reason']}")
-    marks = Counter(mark.kind for mark in storm.disturbances)
+    found = await evidence(storm)
+    wrong = problems(found)
     counts = {
         "seed": storm.plan.seed,
-        "executions": dict(statuses),
-        "rows": len(storm.journal),
+        "accepted": len(storm.accepted),
+        "executions": dict(Counter(row.status if row.ended else "waiting" for row in found.rows)),
+        "rows": len(found.log),
         "calls": storm.callee.total,
-        "repeated": repeated,
+        "repeated": repeated(found),
+        "claimed_again": sum(max(0, row.epoch - 1) for row in found.rows),
         "answered": storm.answered,
-        "disturbances": dict(sorted(marks.items())),
-        "problems": len(problems),
+        "disturbances": dict(sorted(Counter(mark.kind for mark in storm.disturbances).items())),
+        "problems": len(wrong),
     }
-    return problems, counts
-
-
-def _gaps(storm: Storm) -> list[str]:
-    numbers: dict[str, list[int]] = {}
-    for id_, seq in storm.journal:
-        numbers.setdefault(id_, []).append(seq)
-    return [f"the log of {id_} has a gap" for id_, seqs in numbers.items() if sorted(seqs) != list(range(len(seqs)))]
-
-
-def _repetitions(storm: Storm) -> tuple[int, list[str]]:
-    """Calls that were made again: never of what cannot be undone, always with the same body, only around a disturbance."""
-    repeated, problems = 0, []
-    for key, seen in storm.callee.calls.items():
-        path = seen[0].path
-        usual = 2 if path == "/flaky" else 1
-        repeated += max(0, len(seen) - usual)
-        if len({call.body for call in seen}) != 1:
-            problems.append(f"{key} was called with another body")
-        if path == "/once" and len(seen) > 1:
-            problems.append(f"{key} cannot be undone and was called {len(seen)} times")
-        pairs = zip(seen[usual - 1 :], seen[usual:], strict=False)
-        problems += [
-            f"{key} was called again for no reason" for a, b in pairs if not storm.disturbed_between(a.at, b.at)
-        ]
-    return repeated, problems
+    return wrong, counts

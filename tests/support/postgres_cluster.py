@@ -59,10 +59,19 @@ class PostgresCluster:
 
     def restart(self) -> None:
         """Stop at once, as a crash would, and start again on the same port and files."""
+        self.halt()
+        self.start_again()
+
+    def halt(self) -> None:
+        """Stop at once, as a crash would."""
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(20)
-        self._launch()
+        self._process.wait(60)
+
+    def start_again(self) -> None:
+        """Start on the same port and files."""
+        if not self._launch():
+            raise ClusterFailed(f"PostgreSQL did not start again: {self._log().strip()}")
 
     def _start(self) -> None:
         if self._account:
