@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from models.records import ErrorType
+from models.records import Effect, ErrorType
 from services.actions.catalogue import ActionSpec
 from services.actions.outcome import ActionFailed, Call
 from services.actions.process import Ended, Start, run
@@ -43,10 +43,23 @@ class CodeRules:
 
 
 class CodeRunner:
-    """Runs files of packs: a `RunnerOf` for `Runner.PYTHON` and `Runner.SHELL`. `config` gives the settings of a pack."""
+    """Runs files of packs: a `RunnerOf` for `Runner.PYTHON` and `Runner.SHELL`.
 
-    def __init__(self, rules: CodeRules, *, secrets: Secrets, config: Config, max_bytes: int) -> None:
+    `config` gives the settings of a pack; `is_ours` says whether this worker's lease is fresh enough to begin what
+    cannot be undone.
+    """
+
+    def __init__(
+        self,
+        rules: CodeRules,
+        *,
+        secrets: Secrets,
+        config: Config,
+        max_bytes: int,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._rules = rules
+        self._is_ours = is_ours
         self._secrets = secrets
         self._config = config
         self._max_bytes = max_bytes
@@ -74,6 +87,9 @@ class CodeRunner:
                 given=orjson.dumps(self._given(spec, call)),
                 asked_to_end=rules.sandbox.takes_along,
             )
+            if spec.effect is Effect.IRREVERSIBLE and not self._is_ours():
+                message = f"{spec.ref} was not begun: it waited, and the lease of this worker may have passed on"
+                raise ActionFailed(message, kind=ErrorType.INTERRUPTED)
             try:
                 ended = await run(start, most_stdout=self._max_bytes, most_stderr=LOG_BYTES, timeout_s=limit_s)
             except TimeoutError as error:

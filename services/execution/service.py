@@ -148,7 +148,9 @@ class Execution:
             **needs.builtins,
         }
         config, most = self.known_actions.config, needs.limits.max_result_bytes
-        code = CodeRunner(needs.code, secrets=self.secrets, config=config, max_bytes=most)
+        code = CodeRunner(
+            needs.code, secrets=self.secrets, config=config, max_bytes=most, is_ours=lambda: self.worker.is_fresh
+        )
         others: dict[Runner, RunnerOf] = {
             Runner.HTTP: DeclaredHttp(self.http, secrets=self.secrets, config=config),
             Runner.PYTHON: code,

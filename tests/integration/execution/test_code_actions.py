@@ -46,7 +46,10 @@ class Bench:
         made = CodeRules(packs_dir=self.packs, sandbox=sandbox, refused=None, limits=LIMITS)
         for name, value in rules.items():
             object.__setattr__(made, name, value)
-        code = CodeRunner(made, secrets=self.secrets, config=self.config, max_bytes=100_000)
+        self.is_ours = True
+        code = CodeRunner(
+            made, secrets=self.secrets, config=self.config, max_bytes=100_000, is_ours=lambda: self.is_ours
+        )
         self.catalogue = Catalogue()
         self.runners = Runners(self.catalogue, builtins={}, others={Runner.PYTHON: code, Runner.SHELL: code})
 
@@ -56,7 +59,7 @@ class Bench:
     def add(self, name: str, text: str, runner: Runner = Runner.PYTHON, **more: Any) -> str:
         entry = f"actions/{name}.{'py' if runner is Runner.PYTHON else 'sh'}"
         (self.packs / "demo" / entry).write_text(textwrap.dedent(text))
-        spec = ActionSpec(ref=f"demo.{name}", effect=Effect.NONE, runner=runner, entry=entry, **more)
+        spec = ActionSpec(**{"ref": f"demo.{name}", "effect": Effect.NONE, "runner": runner, "entry": entry, **more})
         self.catalogue.add([spec])
         return spec.ref
 
@@ -353,6 +356,33 @@ async def test_waiting_for_others_costs_an_action_none_of_its_time(tmp_path: Pat
 
     assert first.error is not None
     assert (first.error["type"], second.output) == ("timeout", 1)
+
+
+@pytest.mark.parametrize(("effect", "began"), [(Effect.WRITE, True), (Effect.IRREVERSIBLE, False)])
+async def test_what_cannot_be_undone_begins_only_under_a_fresh_lease(
+    tmp_path: Path, effect: Effect, began: bool
+) -> None:
+    bench = Bench(tmp_path, Sandbox())
+    ref = bench.add("effect", f"touch '{tmp_path}/began'", Runner.SHELL, effect=effect)
+    bench.is_ours = False
+
+    outcome = await bench.run(ref)
+
+    assert (tmp_path / "began").exists() is began
+    assert (outcome.error is None) is began
+    assert began or outcome.error["type"] == "interrupted"
+
+
+def test_a_bubblewrap_that_makes_no_namespaces_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert type(find_sandbox()) is Sandbox
+    assert "no_sandbox" in caplog.text
 
 
 # ---- what only the sandbox gives -------------------------------------------------------------------------------------

@@ -318,3 +318,24 @@ async def test_an_answer_that_trickles_has_no_more_time_than_one_that_does_not_c
         outcome = await call(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=0.3)
 
     assert outcome.error["type"] == "timeout"
+
+
+async def test_a_name_is_resolved_once_and_the_address_that_was_checked_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    async def answered(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "169.254.169.254"
+        return [(2, 1, 6, "", (address, port))]
+
+    async with serving(echo) as url, calling("127.0.0.0/8") as call:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answered, raising=False)
+        first = await call(url=url.replace("127.0.0.1", "rebinds.test"))
+        again = await call(url=url.replace("127.0.0.1", "rebinds.test"))
+        refused = await call(url="http://rebinds.test:1/")
+
+    assert (first.output["status"], again.output["status"]) == (200, 200)
+    assert asked == ["rebinds.test", "rebinds.test"]
+    assert refused.error["type"] == "validation"
