@@ -48,6 +48,12 @@ async def get(db: Any, inquiry_id: UUID) -> InquiryRow | None:
     return None if row is None else InquiryRow(**row)
 
 
+async def open_of(db: Any, execution_id: UUID) -> list[InquiryRow]:
+    """The inquiries of an execution that wait for an answer."""
+    text = f"SELECT {COLUMNS} FROM inquiry WHERE execution_id = :id AND status = 'open'"
+    return [InquiryRow(**row) for row in await db.sql(text, into=db.inquiry, id=execution_id)]
+
+
 async def page(db: Any, *, status: str, after: tuple[datetime, UUID] | None, count: int) -> list[InquiryRow]:
     """Inquiries of one status, newest first, behind `after` (opened_at, id)."""
     behind = "" if after is None else " AND (opened_at, id) < (:at, :after)"

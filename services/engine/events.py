@@ -263,7 +263,8 @@ class Troubled:
     """Something went wrong that is worth a line: kept in the log even when it was handled."""
 
     kind: str
-    """`task_failed`, `fail_command`, `expression`, `value_type`, `unreachable_join`, `limit`, `output`, `undo_failed`."""
+    """`task_failed`, `fail_command`, `expression`, `value_type`, `unreachable_join`, `limit`, `output`, `undo_failed`; from
+    outside the engine `quarantined` and `forced`."""
     at: datetime
     failure: Failure
     transition: int | None = None

@@ -80,6 +80,6 @@ class Controls:
             if written.committed:
                 self.tidings.appended(book.id)
                 self.family.tell(written, turn.commands)
-                self.family.pass_down(book, turn.commands)
+                self.family.pass_down(book.id, turn.commands)
                 return book
         raise Unavailable("The execution changes faster than it can be read")

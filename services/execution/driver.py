@@ -293,7 +293,7 @@ class Drive:
                 self._perform(command)
             elif isinstance(command, InterruptAttempt):
                 self._in_flight.interrupt(command)
-        self._tools.family.pass_down(self.book, standing_requests(state))
+        self._tools.family.pass_down(self.book.id, standing_requests(state))
 
     # ---- carrying out -----------------------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class Drive:
                 self._timers.clear(command.id)
             elif isinstance(command, InterruptAttempt):
                 self._in_flight.interrupt(command)
-        self._tools.family.pass_down(self.book, commands)
+        self._tools.family.pass_down(self.book.id, commands)
 
     def _perform(self, command: Perform) -> None:
         if command.effect is Effect.IRREVERSIBLE and not self._tools.worker.is_fresh:

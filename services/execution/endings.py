@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from models.journal import Unit
 from models.journal_statements import COUNT_DAYS, COUNT_RUNS, FINISH, OUTBOX, RUN, RUN_COUNT, WAKE
-from services.engine.state import State
-from services.engine.statuses import PUBLIC
+from services.engine.graph import Failure
+from services.engine.statuses import PUBLIC, Phase
 from services.execution.book import Facts
 from services.execution.journal import INLINE_BYTES
 from services.history.log_round import INDEX
@@ -18,7 +18,36 @@ from services.history.log_round import INDEX
 MAX_MESSAGE = 8_000
 
 
-def add_ending(unit: Unit, facts: Facts, state: State) -> None:
+class Ended(Protocol):
+    """What there is to know of the end of an execution."""
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """As what."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why, when not well."""
+        ...
+
+    @property
+    def operations(self) -> int:
+        """How many tasks have run."""
+        ...
+
+    @property
+    def output(self) -> Any:
+        """What came out."""
+        ...
+
+
+def add_ending(unit: Unit, facts: Facts, state: Ended) -> None:
     """Add everything that an ended execution leaves behind."""
     assert state.ended_at is not None
     unit.endings += ((facts, state),)

@@ -148,18 +148,18 @@ class Family:
             traceparent=self.telemetry.child_header(facts, command.child_id),
         )
 
-    def pass_down(self, parent: Book, commands: Iterable[EngineCommand]) -> None:
+    def pass_down(self, parent_id: str, commands: Iterable[EngineCommand]) -> None:
         """Ask of the children what was asked of their parent, and is durable."""
         for command in commands:
             if isinstance(command, CancelChild | PauseChild | ResumeChild):
-                self.herald.errand(self.pass_on(parent, command))
+                self.herald.errand(self.pass_on(parent_id, command))
 
-    async def pass_on(self, parent: Book, command: CancelChild | PauseChild | ResumeChild) -> None:
+    async def pass_on(self, parent_id: str, command: CancelChild | PauseChild | ResumeChild) -> None:
         """A child that has ended needs nothing."""
         verb = VERBS[type(command)]
         while True:
             try:
-                await self.controls.request(command.child_id, verb, by=f"parent {parent.id}")
+                await self.controls.request(command.child_id, verb, by=f"parent {parent_id}")
             except DatabaseUnavailable as error:  # it has to arrive: nobody else passes it on
                 log.warning("child.%s_waits child=%s error=%s", verb, command.child_id, error)
                 await asyncio.sleep(AGAIN_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -249,13 +249,13 @@ class Lifecycle:
 
     # ---- control ----------------------------------------------------------------------------------------------------
 
-    async def control(self, execution_id: str, verb: str, *, by: Actor) -> Book:
+    async def control(self, execution_id: str, verb: str, *, by: Actor, reason: str | None = None) -> Book:
         """Cancel, pause or resume. The starter may, and whoever may execute the workflow."""
         row = await self._visible(execution_id, by=by)
         workflow = await self._workflow_of(row)
         if not _is_own(row, by):
             await self.permissions.require(by, workflow, Flag.EXECUTE)
-        entry = self._entry(f"{verb}_execution", by, workflow, str(row.execution_id))
+        entry = replace(self._entry(f"{verb}_execution", by, workflow, str(row.execution_id)), reason=reason)
         also = Also(rows=((AUDIT, self.audit_row(entry)),))
         book = await self.controls.request(str(row.execution_id), verb, by=by.name or str(by.user_id), also=also)
         say(entry)

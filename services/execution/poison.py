@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from models.executions import Claim
 from models.records import ErrorType
 from services.engine.events import Changed, Event, Finished, Troubled
 from services.engine.graph import Failure
+from services.engine.state import State
 from services.engine.statuses import Change, Phase
 from services.execution.book import Book
 from services.execution.driver import Drive
@@ -32,11 +34,21 @@ async def quarantine(drive: Drive) -> None:
     log.error("execution.quarantined execution=%s", drive.book.id)
     message = f"{MOST_TAKEOVERS} workers ended while driving this execution and it got no further"
     failure = Failure(type=ErrorType.INTERRUPTED, message=message)
-    events: list[Event] = [Troubled(kind="quarantined", at=now, failure=failure, fatal=True)]
+    await drive.finish_with(given_up(state, "quarantined", failure, now))
+
+
+def given_up(state: State, kind: str, failure: Failure, now: datetime) -> list[Event]:
+    """How an execution ends by a decision from outside the engine: failed, or cancelled when it was on its way there."""
+    events: list[Event] = [Troubled(kind=kind, at=now, failure=failure, fatal=True)]
     if state.phase not in (Phase.FAILING, Phase.CANCELLING):
         events.append(Changed(change=Change.FAIL, at=now))
-    if state.phase is Phase.CANCELLING:
-        events.append(Finished(phase=Phase.CANCELLED, at=now, failure=failure))
-    else:
-        events.append(Finished(phase=Phase.FAILED, at=now, failure=failure))
-    await drive.finish_with(events)
+    ends = Phase.CANCELLED if state.phase is Phase.CANCELLING else Phase.FAILED
+    return [*events, Finished(phase=ends, at=now, failure=failure)]
+
+
+def unreadable(kind: str, failure: Failure, now: datetime) -> list[Event]:
+    """The same for an execution whose state nobody can tell."""
+    return [
+        Troubled(kind=kind, at=now, failure=failure, fatal=True),
+        Finished(phase=Phase.FAILED, at=now, failure=failure),
+    ]

@@ -39,6 +39,7 @@ from services.execution.journal import Journal
 from services.execution.known_actions import KnownActions
 from services.execution.library import Library
 from services.execution.lifecycle import Lifecycle
+from services.execution.operator import Operator
 from services.execution.pause_all import PauseAll
 from services.execution.rerun import Rerun
 from services.execution.starting import ENGINE_VERSION, Parallel, Starter
@@ -122,6 +123,7 @@ class Execution:
         self._lifecycle: Lifecycle | None = None
         self._rerun: Rerun | None = None
         self._inquiries: Inquiries | None = None
+        self._operator: Operator | None = None
         self.dry_run = DryRun(
             versions=needs.versions,
             starter=self.starter,
@@ -241,6 +243,7 @@ class Execution:
         )
         self._rerun = Rerun(self._lifecycle)
         self._inquiries = Inquiries(self._lifecycle)
+        self._operator = Operator(self._lifecycle)
         return dispatcher
 
     @property
@@ -263,6 +266,13 @@ class Execution:
         if self._inquiries is None:
             raise Unavailable("The server is not connected to its database yet")
         return self._inquiries
+
+    @property
+    def operator(self) -> Operator:
+        """What operators do. Raises Unavailable until the database is there."""
+        if self._operator is None:
+            raise Unavailable("The server is not connected to its database yet")
+        return self._operator
 
     @property
     def driving(self) -> int:

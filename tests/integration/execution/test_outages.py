@@ -104,10 +104,9 @@ async def test_a_cancel_reaches_the_child_when_the_database_is_back(
     parent = await here.start("default.parent")
     await here.until(lambda: here.calls)
     [child] = await executions.children(here.db, UUID(parent))
-    book = await here.execution.library.folded_row(await here.execution.library.row(parent))
     await outage.begin()
     asked = CancelChild(child_id=str(child.execution_id))
-    asking = asyncio.ensure_future(here.execution.family.pass_on(book, asked))
+    asking = asyncio.ensure_future(here.execution.family.pass_on(parent, asked))
 
     await waiting(here, caplog, "child.cancel_waits")
     await outage.end()
