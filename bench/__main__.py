@@ -9,7 +9,7 @@ import sys
 
 WORKLOADS = ("W1", "W1pg", "W2", "W3", "W4", "accept", "decide")
 """Those that run when none is named."""
-ALONE = ("dal", "history", "insight", "audit")
+ALONE = ("dal", "history", "insight", "audit", "overload", "parked", "takeover")
 """Longer ones, each in a process of its own."""
 
 

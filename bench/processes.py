@@ -142,10 +142,10 @@ def wrk(url: str, body: str, *, seconds: int, folder: Path, connections: int = 3
     return Load(int(found[1]) / float(found[2]), float(found[3]), float(found[4]), int(found[5]))
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process and all its children."""
+def memory_mb(pid: int, *, alone: bool = False) -> float:
+    """Resident memory of a process and all its children, or of the process `alone`."""
     kb = 0
-    for one in [pid, *_descendants(pid)]:
+    for one in [pid] if alone else [pid, *_descendants(pid)]:
         try:
             status = Path(f"/proc/{one}/status").read_text()
         except OSError:

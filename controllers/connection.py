@@ -111,7 +111,7 @@ class Connection(ASGIHTTPConnection):
         if reason is not None:
             await self._turn_away(reason, send)
             return
-        gate.inside += 1
+        gate.enter()
         try:
             await self._let_in(receive, send)
         finally:

@@ -1,12 +1,14 @@
 """How much the server takes in at once. What is too much is told to come back before any of it is read or done.
 
 Three kinds of guests: requests that are being worked on, requests that only wait for the end of an execution (or follow
-its events), and large bodies on their way in. Each has its own bound, so that none keeps the others out. Whoever asks
-after the server's health is always let in.
+its events), and large bodies on their way in. Each has its own bound, so that none keeps the others out. Those bounds are
+for a machine that keeps up; one that does not is known by how late its event loop is, and takes in a few only. Whoever
+asks after the server's health is always let in.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +25,52 @@ UNKNOWN_BODY_BYTES = 16 * 1024 * 1024
 FULL = "The server has more to do than it takes on at once"
 FULL_OF_WAITERS = "As many requests wait for executions as the server allows; start without `wait` and look later"
 RETRY_AFTER_S = 1
+FEW = 64
+"""So many guests are let in however late the loop is."""
+LATE_S = 0.05
+"""A request takes a dozen and more turns of the loop: this late, and it takes a second."""
+BEAT_S = 0.05
+
+
+class Pulse:
+    """How late the event loop is, measured while there are many guests."""
+
+    __slots__ = ("_timer", "late_s")
+
+    def __init__(self) -> None:
+        self.late_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is being measured now."""
+        return self._timer is not None
+
+    def measure(self, goes_on: Callable[[], bool]) -> None:
+        """Measure now and then as long as `goes_on` says so."""
+        if self._timer is None:
+            self._expect(asyncio.get_running_loop(), goes_on)
+
+    def _expect(self, loop: asyncio.AbstractEventLoop, goes_on: Callable[[], bool]) -> None:
+        due = loop.time() + BEAT_S
+        self._timer = loop.call_at(due, self._beat, loop, due, goes_on)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop, due: float, goes_on: Callable[[], bool]) -> None:
+        self.observe(loop.time() - due)
+        if goes_on():
+            self._expect(loop, goes_on)
+        else:
+            self._timer, self.late_s = None, 0.0
+
+    def observe(self, late_s: float) -> None:
+        """The loop came so late; half of what was known before counts on."""
+        self.late_s = (self.late_s + late_s) / 2
 
 
 class Gate:
     """Counts who is inside. `most` requests worked on, `most_waiting` that wait for executions."""
 
-    __slots__ = ("_most", "_most_waiting", "_on_refusal", "body_bytes", "inside", "waiting")
+    __slots__ = ("_most", "_most_waiting", "_on_refusal", "body_bytes", "inside", "pulse", "waiting")
 
     def __init__(
         self, *, most: int = 256, most_waiting: int = 256, on_refusal: Callable[[], None] = lambda: None
@@ -39,10 +81,21 @@ class Gate:
         self.inside = 0
         self.waiting = 0
         self.body_bytes = 0
+        self.pulse = Pulse()
+
+    def enter(self) -> None:
+        """Count a guest that was let in; it leaves by `inside -= 1`."""
+        self.inside += 1
+        if self.inside + self.waiting > FEW:
+            self.pulse.measure(self._has_many)
+
+    def _has_many(self) -> bool:
+        return self.inside + self.waiting > FEW // 2
 
     def obstacle(self, scope: Any) -> str | None:
         """Why a request cannot be let in now; None when it can."""
-        if self.inside >= self._most and scope["path"] not in ALWAYS:
+        late = self.pulse.late_s > LATE_S and self.inside + self.waiting >= FEW
+        if (late or self.inside >= self._most) and scope["path"] not in ALWAYS:
             return FULL
         if self.waiting >= self._most_waiting and b"wait=" in scope["query_string"]:
             return FULL_OF_WAITERS

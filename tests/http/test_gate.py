@@ -8,7 +8,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from controllers import server
+from controllers import gate, server
+from controllers.gate import FEW, Gate
 from models.dal import AsyncDAL
 from services.errors import Overloaded
 from services.execution.dispatch.rules import Rules
@@ -60,6 +61,39 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(client, 
     assert accepted.status_code == 202
     assert await executions(here) == 1
     assert b"http_requests_turned_away_total 1.0" in here.metrics.text()
+
+
+def test_a_machine_that_does_not_keep_up_takes_in_a_few_only():
+    made, asked = Gate(most=1000, most_waiting=1000), {"path": "/", "query_string": b""}
+    for _ in range(8):
+        made.pulse.observe(1.0)
+    made.waiting = FEW - 1
+    few = made.obstacle(asked)
+    made.waiting = FEW
+    many = made.obstacle(asked)
+    for _ in range(8):
+        made.pulse.observe(0.0)
+
+    assert few is None
+    assert many is not None
+    assert made.obstacle({**asked, "path": "/health"}) is None
+    assert made.obstacle(asked) is None
+
+
+async def test_the_loop_is_watched_only_while_there_are_many_guests(monkeypatch):
+    monkeypatch.setattr(gate, "BEAT_S", 0.0)
+    made = Gate()
+    for _ in range(FEW):
+        made.enter()
+    quiet = made.pulse.is_measured
+    made.enter()
+    watched = made.pulse.is_measured
+    made.inside = 0
+    while made.pulse.is_measured:
+        await asyncio.sleep(0)
+
+    assert (quiet, watched) == (False, True)
+    assert made.pulse.late_s == 0.0
 
 
 async def test_those_who_wait_are_bounded_and_keep_nobody_else_out(client, here, admin, flow):
