@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from controllers.envelope import Answer
 
 JSON_TYPE = (b"content-type", b"application/json")
 LONGEST_QUERY = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """A request that arrived whole."""
 
     scope: Any

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
+from msgspec import Struct
 from pydantic import BaseModel
 from quart import Response
 
@@ -18,13 +20,12 @@ YAML = "application/yaml"
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """A JSON answer before it belongs to a framework; header names in lower case."""
 
     status: int
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
     def response(self) -> Response:
         """The same for Quart."""

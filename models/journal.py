@@ -8,8 +8,9 @@ written by itself, because a guard decides whether there is anything to write at
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from models.bulk import Bulk, Row
 from models.journal_news import News
@@ -19,8 +20,7 @@ Rows = Sequence[Sequence[Any]]
 PLACE = {bulk.name: place for place, bulk in enumerate((*ORDER, *LAST))}
 
 
-@dataclass(slots=True)
-class Unit:
+class Unit(Struct):
     """What is written together: the event row (the columns of APPEND), and rows for further statements."""
 
     event: Row
@@ -39,8 +39,7 @@ class Unit:
         self.endings += other.endings
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """What became of a unit. Not `committed`: somebody wrote at its place before, or `refused_by` names the guard."""
 
     committed: bool

@@ -7,12 +7,13 @@ import logging
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct, field
 
 import models.audit
 from models.dal import AsyncDAL, Call
@@ -61,8 +62,7 @@ LEVEL = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One thing that was asked, decided or done. Never carries a secret."""
 
     category: Category

@@ -8,9 +8,10 @@ community → grant to the community; an administrator passes and is named as su
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Literal
+
+from msgspec import Struct
 
 from models.records import Flag
 
@@ -70,8 +71,7 @@ ADMIN_ONLY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """A decision with its reason; truthy when allowed. `visible` says whether the thing may be known at all."""
 
     allowed: bool
@@ -82,8 +82,7 @@ class Verdict:
         return self.allowed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """The caller as the rules see it. `roles`: pairs of community and role name."""
 
     user_id: int
@@ -92,8 +91,7 @@ class Subject:
     roles: frozenset[tuple[int, str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Struct, frozen=True, kw_only=True):
     """Flags given to a user, a role or a community; `subject_id` is text (user id, role name, community id)."""
 
     subject_type: Literal["user", "role", "community"]
@@ -101,8 +99,7 @@ class Grant:
     flags: frozenset[Flag]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarded:
+class Guarded(Struct, frozen=True, kw_only=True):
     """What the rules need to know of a workflow."""
 
     owner_id: int | None

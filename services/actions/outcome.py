@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from models.records import ErrorType
 
@@ -12,8 +13,7 @@ LONGEST_LINE = 10_000
 """Characters of one line of a node's log; the rest is cut off."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+class Call(Struct, kw_only=True):
     """One attempt at one action. `key` stays the same over retries and take-over, so a target can tell a repetition."""
 
     ref: str
@@ -33,8 +33,7 @@ class Call:
         self.logs.append({"level": level, "message": message[:LONGEST_LINE]})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How an attempt ended: an output, or what went wrong."""
 
     output: Any = None

@@ -103,7 +103,7 @@ def _started(graph: Graph, given: inputs.Begin, turn: Turn, first: _Variables) -
 
 
 def _bounds(limits: Limits) -> dict[str, float]:
-    return {name: getattr(limits, name) for name in Limits.__dataclass_fields__}
+    return {name: getattr(limits, name) for name in Limits.__struct_fields__}
 
 
 def _items(reuse: inputs.Reuse | None) -> Mapping[str, Mapping[str, Any]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from models.records import Effect
 from services.engine.events import Event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Perform:
+class Perform(Struct, frozen=True, kw_only=True):
     """Run one attempt of an action and answer with `AttemptEnded` of the same node, run, item and attempt.
 
     The shell enforces `timeout_s` (answering `Outcome.TIMED_OUT`), and before it begins an `irreversible` action it
@@ -40,8 +40,7 @@ class Perform:
         return work_key(self.node, self.run, self.item)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluate:
+class Evaluate(Struct, frozen=True, kw_only=True):
     """Evaluate expressions in the worker and look up actions, then answer with `Evaluated(of=<the same input>)`.
 
     The decision that carries this has no events: nothing was decided yet, and nothing is to be appended.
@@ -53,23 +52,20 @@ class Evaluate:
     """Refs that a template produced and that `Begin.actions` did not know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetTimer:
+class SetTimer(Struct, frozen=True, kw_only=True):
     """Send `TimerFired(id=…)` at or after `at`. Early, late and repeated firings are harmless."""
 
     id: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClearTimer:
+class ClearTimer(Struct, frozen=True, kw_only=True):
     """This timer is not waited for any more."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenInquiry:
+class OpenInquiry(Struct, frozen=True, kw_only=True):
     """Create the inquiry row in the same transaction; answer with `InquiryAnswered`. Its expiry is a timer of ours."""
 
     node: str
@@ -80,8 +76,7 @@ class OpenInquiry:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseInquiry:
+class CloseInquiry(Struct, frozen=True, kw_only=True):
     """Close the inquiry row in the same transaction, if it is still open."""
 
     node: str
@@ -91,8 +86,7 @@ class CloseInquiry:
     """`expired` or `cancelled`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartChild:
+class StartChild(Struct, frozen=True, kw_only=True):
     """Create the child execution (row, event 0, wake-up) in the same transaction, if it does not exist yet.
 
     Answer with `ChildEnded`. A ref that cannot be started is answered with `ChildEnded(outcome=FAILED)`.
@@ -109,8 +103,7 @@ class StartChild:
     """For the child's `Begin.depth`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InterruptAttempt:
+class InterruptAttempt(Struct, frozen=True, kw_only=True):
     """Stop this attempt as soon as possible; its end is still reported with `AttemptEnded` (usually CANCELLED)."""
 
     node: str
@@ -119,22 +112,19 @@ class InterruptAttempt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelChild:
+class CancelChild(Struct, frozen=True, kw_only=True):
     """Request the cancellation of a child; its end is still reported with `ChildEnded`."""
 
     child_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PauseChild:
+class PauseChild(Struct, frozen=True, kw_only=True):
     """Pass a pause on to a child."""
 
     child_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeChild:
+class ResumeChild(Struct, frozen=True, kw_only=True):
     """Pass a resume on to a child."""
 
     child_id: str
@@ -155,8 +145,7 @@ EngineCommand = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What one input leads to.
 
     The shell, in this order: if `refused` is set, tells the caller and stops; if the only command is `Evaluate`, does

@@ -7,9 +7,10 @@ folding evaluates nothing. Events are plain facts about names; which edges a tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from models.records import Effect
 from services.engine.graph import ActionFacts, Failure, Kind
@@ -19,8 +20,7 @@ FORMAT = 1
 """Version of the stored form (column `v` of `execution_event`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
+class Fired(Struct, frozen=True):
     """A transition that held, with the variables it published."""
 
     transition: int
@@ -30,8 +30,7 @@ class Fired:
     """Names of the delta whose objects are merged into what is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     """Event 0: everything an execution starts from."""
 
     at: datetime
@@ -54,8 +53,7 @@ class Started:
     reused_items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStarted:
+class NodeStarted(Struct, frozen=True, kw_only=True):
     """A node was entered: its staged arrival is used up and its first attempt begins (or its delay, or its list)."""
 
     token: int | None
@@ -80,8 +78,7 @@ class NodeStarted:
     child_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted:
+class AttemptStarted(Struct, frozen=True, kw_only=True):
     """An item's first attempt, or a further attempt of a node or item, or the first one after a delay."""
 
     node: str
@@ -99,8 +96,7 @@ class AttemptStarted:
     child_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Struct, frozen=True, kw_only=True):
     """An attempt ended and the node goes on: an item, or an attempt that is repeated."""
 
     node: str
@@ -115,8 +111,7 @@ class AttemptEnded:
     """Seconds until the next attempt; None: this item has ended for good."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRestarted:
+class ListRestarted(Struct, frozen=True, kw_only=True):
     """A whole item list is repeated after `retry_s` seconds (Orquesta's retry of `with`)."""
 
     node: str
@@ -126,8 +121,7 @@ class ListRestarted:
     retry_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListClosed:
+class ListClosed(Struct, frozen=True, kw_only=True):
     """No further item of this list starts: one failed, and the policy says so."""
 
     node: str
@@ -135,8 +129,7 @@ class ListClosed:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeEnded:
+class NodeEnded(Struct, frozen=True, kw_only=True):
     """A node ended, and this is what follows."""
 
     node: str
@@ -150,8 +143,7 @@ class NodeEnded:
     """False: a failure that no transition took care of, or transitions that could not be evaluated."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reused:
+class Reused(Struct, frozen=True, kw_only=True):
     """A run of an earlier execution whose result is taken over."""
 
     node: str
@@ -196,8 +188,7 @@ class Reused:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerSet:
+class TimerSet(Struct, frozen=True, kw_only=True):
     """Something waits for a time."""
 
     id: str
@@ -210,16 +201,14 @@ class TimerSet:
     due: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
+class TimerFired(Struct, frozen=True, kw_only=True):
     """A timer fired; one that is not open changes nothing."""
 
     id: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InquiryAnswered:
+class InquiryAnswered(Struct, frozen=True, kw_only=True):
     """Who answered; the end of the task follows."""
 
     node: str
@@ -229,8 +218,7 @@ class InquiryAnswered:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildPaused:
+class ChildPaused(Struct, frozen=True, kw_only=True):
     """A child was paused or resumed."""
 
     child_id: str
@@ -238,8 +226,7 @@ class ChildPaused:
     paused: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class Changed(Struct, frozen=True, kw_only=True):
     """The execution moved to another phase."""
 
     change: Change
@@ -248,8 +235,7 @@ class Changed:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True, kw_only=True):
     """Running work was asked to stop."""
 
     node: str
@@ -258,8 +244,7 @@ class StopRequested:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Troubled:
+class Troubled(Struct, frozen=True, kw_only=True):
     """Something went wrong that is worth a line: kept in the log even when it was handled."""
 
     kind: str
@@ -273,8 +258,7 @@ class Troubled:
     """The execution fails because of this."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
+class Logged(Struct, frozen=True, kw_only=True):
     """Lines an action wrote while it ran; kept for the reader of the log, means nothing to the engine."""
 
     node: str
@@ -285,8 +269,7 @@ class Logged:
     lines: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True):
     """Another driver took over; written by the journal, means nothing to the engine."""
 
     driver: str
@@ -294,8 +277,7 @@ class Claimed:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Struct, frozen=True, kw_only=True):
     """The last event."""
 
     phase: Phase

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from models.records import Effect, ErrorType
 from services.engine.expressions_scope import Scope
 from services.engine.statuses import Outcome
@@ -309,8 +311,7 @@ class Profile:
     """What expressions call a status, where it differs from the API's word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Bounds of one execution. A definition may lower them, never raise them."""
 
     workflow_timeout_s: float = 300.0
@@ -324,7 +325,7 @@ class Limits:
 
     def lowered(self, wanted: Mapping[str, float]) -> Limits:
         """These limits, lowered where a definition asks for less."""
-        values = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in Limits.__struct_fields__}
         for name, value in wanted.items():
             if name != MAX_PARALLEL_EXECUTIONS:
                 values[name] = min(values[name], type(values[name])(value))
@@ -335,14 +336,13 @@ MAX_PARALLEL_EXECUTIONS = "max_parallel_executions"
 """The one limit in a definition that is not about one execution: how many of the workflow are driven at once."""
 
 
-LIMIT_NAMES: Mapping[str, str] = {name: name.upper() for name in Limits.__dataclass_fields__} | {
+LIMIT_NAMES: Mapping[str, str] = {name: name.upper() for name in Limits.__struct_fields__} | {
     "workflow_timeout_s": "WORKFLOW_TIMEOUT_SECONDS"
 }
 """Field of `Limits` -> the name an operator knows it by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionFacts:
+class ActionFacts(Struct, frozen=True, kw_only=True):
     """What the engine must know of an action that a task names."""
 
     kind: Kind = Kind.ACTION
@@ -350,8 +350,7 @@ class ActionFacts:
     effect: Effect = Effect.WRITE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why something failed, as every event, scope and answer carries it."""
 
     type: ErrorType

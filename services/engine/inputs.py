@@ -6,17 +6,17 @@ Any input may come twice, late, or in a surprising order: what no longer applies
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from services.engine.events import Reused
 from services.engine.graph import ActionFacts, Failure, Limits
 from services.engine.statuses import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reuse:
+class Reuse(Struct, frozen=True, kw_only=True):
     """What a re-run takes over from an earlier execution; made by `rerun.plan`."""
 
     of: str
@@ -27,8 +27,7 @@ class Reuse:
     """`node@route#n` (nth run there, from 1) -> item index as text -> output that is not computed again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Struct, frozen=True, kw_only=True):
     """Start a new execution; decides to event 0 and the first tasks.
 
     `parameters` were validated by the shell, defaults of `param_schema` filled in. `actions` gives the facts of every
@@ -53,8 +52,7 @@ class Begin:
     reuse: Reuse | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Struct, frozen=True, kw_only=True):
     """An attempt that `Perform` asked for has ended. One that is not in flight (any more) changes nothing.
 
     `output` is JSON (what `to_journal` let through). A `failure` of type `limit` fails the execution, one of type
@@ -71,16 +69,14 @@ class AttemptEnded:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
+class TimerFired(Struct, frozen=True, kw_only=True):
     """A timer is due."""
 
     now: datetime
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InquiryAnswered:
+class InquiryAnswered(Struct, frozen=True, kw_only=True):
     """Somebody answered; the shell validated the response and closed the row in the append's transaction."""
 
     now: datetime
@@ -91,8 +87,7 @@ class InquiryAnswered:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InquiryExpired:
+class InquiryExpired(Struct, frozen=True, kw_only=True):
     """Nobody answered in time, as seen from outside. (The inquiry's own timer does the same.)"""
 
     now: datetime
@@ -101,8 +96,7 @@ class InquiryExpired:
     item: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildEnded:
+class ChildEnded(Struct, frozen=True, kw_only=True):
     """A child execution has ended; `output` is its final output."""
 
     now: datetime
@@ -112,8 +106,7 @@ class ChildEnded:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildPaused:
+class ChildPaused(Struct, frozen=True, kw_only=True):
     """A child execution was paused (`paused`) or resumed."""
 
     now: datetime
@@ -121,8 +114,7 @@ class ChildPaused:
     paused: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
+class CancelRequested(Struct, frozen=True, kw_only=True):
     """Cancel: nothing starts any more, what waits ends, what runs is interrupted. Refused when already ended."""
 
     now: datetime
@@ -130,24 +122,21 @@ class CancelRequested:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PauseRequested:
+class PauseRequested(Struct, frozen=True, kw_only=True):
     """Pause: no new task starts, running ones finish. Refused unless running."""
 
     now: datetime
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeRequested:
+class ResumeRequested(Struct, frozen=True, kw_only=True):
     """Resume a paused execution. Refused unless paused."""
 
     now: datetime
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitPassed:
+class LimitPassed(Struct, frozen=True, kw_only=True):
     """A limit that only the shell can measure was passed: fails the execution with `error_type: limit`."""
 
     now: datetime
@@ -156,8 +145,7 @@ class LimitPassed:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
+class Recovered(Struct, frozen=True, kw_only=True):
     """The shell took this execution over and knows nothing of what was in flight.
 
     Decides to the commands for everything in flight: attempts of effect none, read and write are performed again (same
@@ -168,8 +156,7 @@ class Recovered:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Released(Struct, frozen=True, kw_only=True):
     """Whoever was told to hold back (`decide(…, hold=True)`) need not any more: what may start now starts.
 
     Also when somebody who held back has written into the log. Where nothing was held back, nothing happens.
@@ -178,8 +165,7 @@ class Released:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class Evaluated(Struct, frozen=True, kw_only=True):
     """The answers to an `Evaluate` command, together with the input that needed them (itself perhaps an `Evaluated`)."""
 
     of: Input

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct, field
 
 from models.records import ErrorType
 from services.engine.contexts import Context
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 MAX_VIOLATIONS = 20
 
 
-@dataclass(slots=True)
-class Output:
+class Output(Struct):
     """What was rendered, and what was wrong with it."""
 
     value: Any = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from models.records import Effect
 from services.engine.commands import work_key
@@ -17,8 +18,7 @@ from services.engine.scopes import Standpoint
 from services.engine.turn import BadValue, Turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One attempt, rendered."""
 
     kind: Kind

@@ -7,9 +7,10 @@ of an older format go through `UPCASTERS` first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict, fields
 
 from models.records import Effect, ErrorType
 from services.engine import events
@@ -196,7 +197,7 @@ class _Shape:
             (
                 entry.name,
                 entry.default,
-                *_BY_TYPE.get(str(entry.type), (None, None)),
+                *_BY_TYPE.get(made.__annotations__[entry.name], (None, None)),
             )
             for entry in fields(made)
         ]

@@ -7,8 +7,10 @@ them: each uses up its token and lets its transitions arrive again, so that exac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import asdict
 
 from models.records import Effect
 from services.engine import events

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from models.records import ErrorType
 from services.engine.durations import seconds, whole
@@ -19,15 +20,13 @@ _NEVER = frozenset({ErrorType.INTERRUPTED, ErrorType.LIMIT})
 _MAX_EXPONENT = 40
 
 
-@dataclass(frozen=True, slots=True)
-class RetryIn:
+class RetryIn(Struct, frozen=True):
     """Repeat after so many seconds; 0 is at once."""
 
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """Do not repeat, and why."""
 
     reason: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
+
+from msgspec import Struct
 
 from services.engine import events
 from services.engine.durations import later, moment, seconds, whole
@@ -25,8 +26,7 @@ from services.engine.turn import BadValue, LimitReached, Turn, Unanswered, inval
 _MAY_START = frozenset({Phase.RUNNING, Phase.FAILING})
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """A staged task, rendered."""
 
     token: Token

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, cast
+
+from msgspec import Struct, field
 
 from models.records import ErrorType
 from services.engine.contexts import Context, Variable, Write
@@ -21,8 +22,7 @@ _ENDINGS = frozenset({str(Command.END), str(Command.FAIL)})
 _OVERLAID = Write(0, ())
 
 
-@dataclass(slots=True)
-class Following:
+class Following(Struct):
     """What follows the end of a task."""
 
     fired: list[Fired] = field(default_factory=list)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from models.records import Effect, ErrorType
 from services.actions.outcome import ActionFailed, Call, Outcome
@@ -26,8 +27,7 @@ MOST_LINES = 1_000
 MOST_TEXT = 1 << 20
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """An attempt that was begun: `outcome` when it ended at once, else `rest` has to be awaited."""
 
     command: Perform

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from models.executions import ExecutionRow
 from services.engine.graph import Graph
 from services.engine.state import State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What never changes about an execution. Ids are text."""
 
     execution_id: str
@@ -61,8 +61,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-@dataclass(slots=True)
-class Book:
+class Book(Struct):
     """One execution, folded. Owned by exactly one task at a time; `next_seq` is where its next row goes."""
 
     facts: Facts

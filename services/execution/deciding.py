@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid5
+
+from msgspec import Struct, field
 
 from models.journal import Unit
 from models.journal_statements import CLOSE_INQUIRY, OPEN_INQUIRY, STATUS, WAKE
@@ -52,8 +53,7 @@ class Children(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct):
     """What some inputs led to; the book has been changed accordingly."""
 
     events: list[Event] = field(default_factory=list)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
+
 from models.dal.errors import Unavailable
 from models.journal import Unit, Written
 from models.journal_statements import PARK, TAKEN_OVER
@@ -78,8 +80,7 @@ class Tools:
     now: Callable[[], datetime]
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """Our claim on an execution, and the last wake-up we know of."""
 
     epoch: int

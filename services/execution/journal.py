@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import Struct
 
 from models import executions
 from models.journal import Unit, Written, write_postgres, write_sqlite
@@ -24,8 +24,7 @@ LARGE = "{"
 """How the text of such a row begins; all others are lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """Where a row goes, and who says so. `driver` None: a request from outside, by nobody who drives."""
 
     execution_id: str
@@ -35,8 +34,7 @@ class Append:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(Struct, frozen=True):
     """One stored row, its events decoded."""
 
     seq: int

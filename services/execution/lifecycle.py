@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
+from msgspec import structs
+from msgspec import Struct
 
 from models import execution_lists, workflows
 from models.execution_lists import ExecutionFilter, ExecutionPage
@@ -41,12 +45,11 @@ from services.registry import lookup
 from services.registry.caller import Caller
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRequest:
+class StartRequest(Struct, frozen=True, kw_only=True):
     """A request to start. `identifier` is what the caller called the workflow."""
 
     identifier: str
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = msgspec.field(default_factory=dict)
     metadata: Any = None
     community_id: int | None = None
     traceparent: str | None = None
@@ -63,8 +66,7 @@ class Wanting:
     community_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A durable start. `book` belongs to its driver; only its facts may be read. `replayed`: it was started before."""
 
     facts: Any
@@ -255,7 +257,7 @@ class Lifecycle:
         workflow = await self._workflow_of(row)
         if not _is_own(row, by):
             await self.permissions.require(by, workflow, Flag.EXECUTE)
-        entry = replace(self._entry(f"{verb}_execution", by, workflow, str(row.execution_id)), reason=reason)
+        entry = structs.replace(self._entry(f"{verb}_execution", by, workflow, str(row.execution_id)), reason=reason)
         also = Also(rows=((AUDIT, self.audit_row(entry)),))
         book = await self.controls.request(str(row.execution_id), verb, by=by.name or str(by.user_id), also=also)
         say(entry)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from models.bulk import Row
 from models.journal import Unit
 from models.journal_statements import START
@@ -28,8 +30,7 @@ ENGINE_VERSION = int(ENGINE)
 """No worker claims an execution of a newer engine than its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """What is to be started, by whom."""
 
     pinned: PinnedWorkflow
@@ -47,8 +48,7 @@ class Order:
     reuse: Reuse | None = None
 
 
-@dataclass(slots=True)
-class Started:
+class Started(Struct):
     """A decided start, not yet written. `commands` are carried out once it is, and `later` is decided: children that
     cannot start."""
 
@@ -58,8 +58,7 @@ class Started:
     later: Sequence[Input] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who drives the new execution; `driver` None: whoever claims it first."""
 
     driver: str | None = None

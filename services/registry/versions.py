@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
+
 from models import workflows
 from models.records import Flag
 from models.workflows import VersionRow, WorkflowRow
@@ -32,8 +34,7 @@ MAX_VERSIONS = 1_000
 MAX_NAMES = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinnedWorkflow:
+class PinnedWorkflow(Struct, frozen=True, kw_only=True):
     """A workflow at one version, compiled. `package_id` and `version` are those of that version."""
 
     workflow_id: UUID

@@ -1,11 +1,11 @@
 """The small pure pieces: durations, contexts, undo, shapes, graph as JSON, stored events."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from models.records import Effect, ErrorType
 from services.engine import events, inputs, replay

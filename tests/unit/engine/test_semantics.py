@@ -1,10 +1,10 @@
 """What the language promises, one behaviour after the other, through the whole engine."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from models.records import Effect, ErrorType
 from services.engine import commands as do
