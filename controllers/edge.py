@@ -14,7 +14,7 @@ from werkzeug.routing import IntegerConverter, Map
 from controllers.connection import App, Connection
 from controllers.context import ACTOR, HERE, Services
 from controllers.guards import ALLOWANCE
-from models.records import uuid7
+from models.records import uuid7_text
 from services.access.actor import ANONYMOUS
 from services.access.audit import DENIAL_NOTED, REQUEST_ID
 from services.errors import BadRequest
@@ -76,7 +76,7 @@ class Edge:
         ACTOR.set(ANONYMOUS)
         DENIAL_NOTED.set(False)
         given = raw_header(scope, b"x-request-id")
-        REQUEST_ID.set(given if given and _REQUEST_ID.fullmatch(given) else str(uuid7()))
+        REQUEST_ID.set(given if given and _REQUEST_ID.fullmatch(given) else uuid7_text())
         return time.perf_counter()
 
     def check(self, scope: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -106,7 +107,23 @@ def say(entry: Entry) -> None:
     """Write the entry as a log line."""
     level = LEVEL[entry.result]
     if log.isEnabledFor(level):
-        log.log(level, "%s", entry.action, extra={"entry": entry})
+        log.handle(EntryRecord(entry, level))
+
+
+class EntryRecord(logging.LogRecord):
+    """A log record that is made in a fifth of the time: where it was written from and by which thread is not found out."""
+
+    def __init__(self, entry: Entry, level: int) -> None:
+        self.__dict__.update(_RECORD)
+        self.created = time.time()
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.msg = entry.action
+        self.entry = entry
+
+
+_RECORD = logging.LogRecord(LOGGER, logging.INFO, "", 0, "", None, None).__dict__
+"""What is the same in all of them."""
 
 
 class AuditLog:
@@ -209,7 +226,7 @@ def _told(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, 
 
 
 def _entry_text(entry: Entry) -> str:
-    return f"{entry.category} " + " ".join(f"{name}={_value(value)}" for name, value in _facts(entry))
+    return f"{entry.category.value} " + " ".join([f"{name}={_value(value)}" for name, value in _facts(entry)])
 
 
 def _facts(entry: Entry) -> list[tuple[str, Any]]:

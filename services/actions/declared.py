@@ -9,8 +9,10 @@ The secrets are those of the action's own pack: a workflow that calls the action
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from models.records import ErrorType
 from services.actions.catalogue import ActionSpec

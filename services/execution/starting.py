@@ -12,7 +12,7 @@ from msgspec import Struct
 from models.bulk import Row
 from models.journal import Unit
 from models.journal_statements import START
-from models.records import uuid7
+from models.records import uuid7_text
 from services.engine.begin import ENGINE_VERSION as ENGINE
 from services.engine.commands import EngineCommand
 from services.engine.graph import MAX_PARALLEL_EXECUTIONS, Graph, Limits
@@ -146,7 +146,7 @@ class Starter:
 def _facts(order: Order) -> Facts:
     pinned = order.pinned
     return Facts(
-        execution_id=order.execution_id or str(uuid7(int(order.at.timestamp() * 1000))),
+        execution_id=order.execution_id or uuid7_text(int(order.at.timestamp() * 1000)),
         workflow_id=str(pinned.workflow_id),
         workflow_ref=pinned.ref,
         workflow_version=pinned.version,

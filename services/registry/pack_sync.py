@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
+from msgspec import structs
 
 from models import packs, workflows
 from models.dal.errors import Stale
@@ -115,7 +116,7 @@ class PackSync:
 
     async def _declare(self, sync: _Sync, loaded: LoadedPack) -> None:
         at, details = self._now(), {"actions": len(loaded.actions), "workflows": len(loaded.workflows)}
-        entry = replace(_entry("sync_pack", sync.caller, sync.pack), details={**details, "force": sync.force})
+        entry = structs.replace(_entry("sync_pack", sync.caller, sync.pack), details={**details, "force": sync.force})
         calls = [
             packs.put_action(
                 self._db,
@@ -173,7 +174,9 @@ class PackSync:
         for _ in range(_RACES):
             version = await lookup.current_version(self._db, Found(row))
             try:
-                return await self._store.change(Stored(row, version), whole, origin, replace(entry, workflow_id=row.id))
+                return await self._store.change(
+                    Stored(row, version), whole, origin, structs.replace(entry, workflow_id=row.id)
+                )
             except Stale:
                 row = await workflows.by_id(self._db, row.id) or row
         raise Stale(expected=1, found=0)
@@ -194,7 +197,9 @@ class PackSync:
             version = await lookup.current_version(self._db, Found(row))
             draft = Draft(enabled=False, given=frozenset({"enabled"}))
             origin = Origin(by=sync.caller.actor.user_id, path=row.source_path, hash=None)
-            entry = replace(_entry("disable_workflow", sync.caller, row), workflow_id=row.id, reason="its file is gone")
+            entry = structs.replace(
+                _entry("disable_workflow", sync.caller, row), workflow_id=row.id, reason="its file is gone"
+            )
             await self._store.change(Stored(row, version), draft, origin, entry)
             sync.report.disabled.append(row.ref)
 

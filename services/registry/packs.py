@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from models import packs, workflows
 from models.dal.errors import Duplicate, Stale
@@ -160,7 +162,7 @@ class Packs:
                 packs.drop_actions(self._db, ref),
                 packs.drop_grants(self._db, ref),
             ]
-            entry = replace(_entry("delete_pack", caller, pack), details={"workflows": len(rows)})
+            entry = structs.replace(_entry("delete_pack", caller, pack), details={"workflows": len(rows)})
             try:
                 await self._ledger.write(entry, *calls)
             except Stale:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
+
 from models import packs, workflows
 from models.dal.errors import Duplicate, Stale
 from models.records import uuid7
@@ -73,7 +75,7 @@ class Store:
         for package_id in _package_ids(draft.ref, draft.name, draft.version):
             stored = self._new(draft, origin, package_id)
             try:
-                await self._insert(stored, replace(entry, workflow_id=stored.workflow.id), origin)
+                await self._insert(stored, structs.replace(entry, workflow_id=stored.workflow.id), origin)
             except Duplicate as clash:
                 # both constraints may be broken, and the databases differ in which one they name
                 if clash.constraint != "workflow_package" or await workflows.known_refs(self._db, [draft.ref]):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from models import packs, workflow_lists, workflows
 from models.dal.errors import Stale
 from models.packs import PackRow
@@ -190,7 +192,7 @@ class Workflows:
             version = await lookup.current_version(self._db, Found(row))
             origin = Origin(by=caller.actor.user_id)
             try:
-                entry = replace(_entry("update_workflow", caller, row), workflow_id=row.id)
+                entry = structs.replace(_entry("update_workflow", caller, row), workflow_id=row.id)
                 stored = await self._store.change(Stored(row, version), draft, origin, entry)
             except Stale:
                 continue
@@ -206,7 +208,9 @@ class Workflows:
             row = (await self.get(identifier, caller, Flag.DELETE)).workflow
             _require_state(row, expected)
             try:
-                await self._store.remove(row, replace(_entry("delete_workflow", caller, row), workflow_id=row.id))
+                await self._store.remove(
+                    row, structs.replace(_entry("delete_workflow", caller, row), workflow_id=row.id)
+                )
             except Stale:
                 continue
             return row

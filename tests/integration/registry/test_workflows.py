@@ -2,6 +2,7 @@ import asyncio
 import dataclasses
 
 import pytest
+from msgspec import structs
 
 from models import workflows
 from models.dal.errors import Stale
@@ -252,7 +253,7 @@ async def test_filters_combine_with_and(registry):
 
 async def test_a_list_shows_only_what_the_caller_may_view(registry, db):
     await db.user_role.insert(user_id=3, community_id=7, role="editor", created=registry.workflows._ledger.now())
-    bob = dataclasses.replace(BOB, actor=Actor(user_id=3, roles=frozenset({(7, "editor")})))
+    bob = structs.replace(BOB, actor=Actor(user_id=3, roles=frozenset({(7, "editor")})))
     mine = await create(registry, "default.mine", BOB)
     await create(registry, "default.alices", ALICE)
     await create(registry, "default.given", ALICE)
@@ -271,7 +272,7 @@ async def test_a_list_shows_only_what_the_caller_may_view(registry, db):
     listed = await registry.workflows.page(bob, Filters(), Window(sort_by="ref", descending=False))
     assert [row.ref for row in listed.rows] == sorted(everything)
     assert listed.total == 4
-    limited = dataclasses.replace(bob, actor=dataclasses.replace(bob.actor, community_id=9))
+    limited = structs.replace(bob, actor=dataclasses.replace(bob.actor, community_id=9))
     assert await refs(registry, limited) == ["default.given", "default.mine"]
     assert mine.workflow.community_id is None
 
@@ -311,7 +312,7 @@ async def test_a_stranger_cannot_tell_a_hidden_workflow_from_none(registry):
 
 async def test_the_same_request_with_a_key_makes_one_workflow(registry):
     once = Wanted.of(b"body", user_id=1, key="k1", route="POST /api/v1/workflows")
-    caller = dataclasses.replace(ADMIN, once=once)
+    caller = structs.replace(ADMIN, once=once)
 
     answers = await asyncio.gather(*(create(registry, by=caller) for _ in range(5)))
 
