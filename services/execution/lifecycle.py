@@ -10,8 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import structs
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from models import execution_lists, workflows
 from models.execution_lists import ExecutionFilter, ExecutionPage
