@@ -102,7 +102,7 @@ class Story:
         """An attempt ends and another may follow."""
         key = (event.node, event.run, event.item)
         if event.retry_s is not None:
-            self._note(key, "retry", event.at, after_seconds=str(event.retry_s))
+            self._note(key, "retry", event.at, after_seconds=event.retry_s)
         self._end(key, event.at, event.outcome.value, event.failure)
 
     def node_ended(self, event: e.NodeEnded) -> None:
@@ -139,7 +139,9 @@ class Story:
         self._note(None, f"execution {event.change.value}", event.at, by=event.by, reason=event.reason)
 
     def troubled(self, event: e.Troubled) -> None:
-        """Something went wrong."""
+        """Something went wrong that the span of an attempt does not say."""
+        if event.kind == "attempt_failed":
+            return
         message, node = _short(event.failure.message), event.failure.node
         self._note(None, "trouble", event.at, kind=event.kind, message=message, node=node)
 
@@ -230,7 +232,7 @@ class Story:
             return self._line.span_id
         return span_id(self._facts.execution_id, key[0], key[1], "items")
 
-    def _common(self) -> dict[str, str | int | bool]:
+    def _common(self) -> dict[str, str | int | float | bool]:
         facts = self._facts
         return {
             "millrace.execution.id": facts.execution_id,
@@ -238,7 +240,7 @@ class Story:
             "millrace.workflow.version": facts.workflow_version,
         }
 
-    def _note(self, key: Key | None, name: str, at: datetime, **facts: str | int | None) -> None:
+    def _note(self, key: Key | None, name: str, at: datetime, **facts: str | float | None) -> None:
         """An event of the span of `key` while that is open, else of the execution's."""
         begun = None if key is None else self._open.get(key)
         where = self._happenings if begun is None else begun.happenings

@@ -1,6 +1,9 @@
 """Executions as OpenTelemetry traces, received over OTLP/HTTP by a real collector."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from tests.support.exposition import value
 from tests.support.otlp_receiver import receiving
 
+ROOT = Path(__file__).parents[2]
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = CALLER[:-1] + "0"
 FLOW = {
@@ -269,3 +273,14 @@ async def test_without_a_collector_nothing_is_traced(app, client, here, register
     assert here.execution.needs.telemetry._tracer is None
     assert not [job for job in here.background._jobs if job.name == "send-traces"]
     assert (await (await client.get("/health")).get_json())["features"]["tracing"] == "off"
+
+
+def test_without_a_collector_no_library_of_it_is_imported(tmp_path):
+    code = (
+        "import sys; from app import create_app; from config import load; create_app(load({}));"
+        "print(sorted(name for name in sys.modules if name.startswith(('opentelemetry', 'google.protobuf'))))"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"

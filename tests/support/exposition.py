@@ -6,6 +6,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.metrics import Metrics
 
+ELSEWHERE = {"millrace_http_requests_turned_away": "tests/http/test_gate.py"}
+"""What only an exceptional state moves, and the test that brings it about."""
+
 
 def declared() -> set[str]:
     """The names of every metric of ours, without suffix."""
