@@ -192,11 +192,11 @@ UPDATE workflow_executions SET driver = NULL, wake_at = :wake_at, waiting_for = 
 WHERE execution_id = :id AND epoch = :epoch AND wake_no = :wake_no AND ended_at IS NULL
 """
 SET_ASIDE = """
-UPDATE workflow_executions SET driver = NULL, takeovers = takeovers + 1, wake_at = {later}
+UPDATE workflow_executions SET driver = NULL, takeovers = takeovers + 1, error_message = :reason, wake_at = {later}
 WHERE execution_id = :id AND driver = :me AND epoch = :epoch AND ended_at IS NULL
 """
-LATER_PG = "now() + interval '5 seconds'"
-LATER_SQLITE = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+5 seconds')"
+LATER_PG = "now() + least(5 << least(takeovers, 8)::int, 900) * interval '1 second'"
+LATER_SQLITE = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+' || min(5 << min(takeovers, 8), 900) || ' seconds')"
 RELEASE_SQLITE = """
 UPDATE workflow_executions SET driver = NULL, wake_at = :at WHERE driver = :me AND ended_at IS NULL
 """
@@ -238,10 +238,12 @@ async def park(db: Any, **values: Any) -> bool:
     return bool(await db.sql(PARK, into=db.workflow_executions, **values))
 
 
-async def set_aside(db: Any, execution_id: UUID, *, me: UUID, epoch: int) -> None:
-    """Let go of an execution that could not be driven, for five seconds; counted as a take-over."""
+async def set_aside(db: Any, execution_id: UUID, *, me: UUID, epoch: int, error: Exception) -> None:
+    """Let go of an execution that could not be driven: for five seconds, then for longer each time, up to a quarter of
+    an hour; counted as a take-over. Lists show the reason."""
+    reason = f"cannot be driven now: {type(error).__name__}: {error}"[:1000]
     sql = SET_ASIDE.format(later=LATER_PG if db.engine == "postgres" else LATER_SQLITE)
-    await db.sql(sql, into=db.workflow_executions, id=execution_id, me=me, epoch=epoch)
+    await db.sql(sql, into=db.workflow_executions, id=execution_id, me=me, epoch=epoch, reason=reason)
 
 
 async def release_all(db: Any, *, me: UUID, at: datetime) -> None:

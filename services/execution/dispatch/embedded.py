@@ -195,10 +195,10 @@ class Dispatcher:
         except Unavailable as error:  # the sweep finds it among what we hold and do not drive
             log.warning("execution.interrupted execution=%s error=%s", execution_id, error)
             self._tell(execution_id)
-        except Exception:  # the worker loop: one broken execution must not end the others
+        except Exception as error:  # the worker loop: one broken execution must not end the others
             log.exception("execution.crashed execution=%s", execution_id)
             self._tell(execution_id)
-            await self._set_aside(execution_id, epoch)
+            await self._set_aside(execution_id, epoch, error)
         finally:
             self._let_slip(execution_id)
 
@@ -234,10 +234,10 @@ class Dispatcher:
         else:
             self._tools.family.library.shelf.put(drive.book)
 
-    async def _set_aside(self, execution_id: str, epoch: int) -> None:
-        """Driving failed for a reason of ours: try again later, and not for ever."""
+    async def _set_aside(self, execution_id: str, epoch: int, error: Exception) -> None:
+        """Driving failed for a reason of ours: try again later, less and less often."""
         try:
-            await executions.set_aside(self._db, UUID(execution_id), me=self._tools.worker.id, epoch=epoch)
+            await executions.set_aside(self._db, UUID(execution_id), me=self._tools.worker.id, epoch=epoch, error=error)
         except DatabaseError:
             log.exception("execution.not_set_aside execution=%s", execution_id)
 
