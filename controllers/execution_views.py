@@ -276,12 +276,10 @@ class ExplanationView(BaseModel):
     facts: list[dict[str, Any]]
 
 
-class InquiriesQuery(BaseModel):
+class InquiriesQuery(PageQuery):
     """Which inquiries."""
 
     status: Literal["open", "answered", "expired", "cancelled"] = "open"
-    per_page: int = Field(20, ge=1, le=100, description="Items a page")
-    cursor: str | None = Field(None, max_length=2_000, description="`next_cursor` of the page before")
 
 
 class Respond(BaseModel):

@@ -30,16 +30,12 @@ def _shown(row: InquiryRow) -> dict[str, Any]:
 async def list_inquiries() -> Response:
     """The inquiries the caller may see: assigned to them, of their executions, or of workflows they may view."""
     wanted = body.query(views.InquiriesQuery)
-    after = None if wanted.cursor is None else pages.read_cursor(wanted.cursor, *pages.TIME_AND_ID)
-    page = await services().execution.inquiries.page(
-        by=actor(), status=wanted.status, after=after, count=wanted.per_page
-    )
-    pagination = {
-        "per_page": wanted.per_page,
-        "has_next": page.next is not None,
-        "next_cursor": pages.cursor(*page.next) if page.next else None,
-    }
-    return envelope.ok([_shown(row) for row in page.rows], meta={"pagination": pagination})
+    window, here = pages.window(wanted, *pages.TIME_AND_ID), services().execution.inquiries
+    after = None if window.after is None else (window.after[0], window.after[1])
+    page = await here.page(by=actor(), status=wanted.status, after=after, count=window.limit, skip=window.offset)
+    total = await here.count(by=actor(), status=wanted.status)
+    meta = pages.pagination(window, total=total, shown=page.rows, next_key=page.next)
+    return envelope.ok([_shown(row) for row in page.rows], meta={"pagination": meta})
 
 
 @blueprint.get("/<uuid:inquiry_id>")

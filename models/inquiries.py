@@ -54,6 +54,28 @@ async def open_of(db: Any, execution_id: UUID) -> list[InquiryRow]:
     return [InquiryRow(**row) for row in await db.sql(text, into=db.inquiry, id=execution_id)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """How many inquiries of one status are for the same people."""
+
+    workflow_id: UUID | None
+    community_id: int | None
+    requester_id: int | None
+    assignees: Any
+    n: int
+
+
+ALIKE = (
+    "SELECT workflow_id, community_id, requester_id, assignees, count(*) AS n FROM inquiry WHERE status = :status"
+    " GROUP BY workflow_id, community_id, requester_id, assignees"
+)
+
+
+async def alike(db: Any, *, status: str) -> list[Alike]:
+    """The inquiries of a status, counted by who may see them."""
+    return [Alike(**row) for row in await db.sql(ALIKE, into=db.inquiry, status=status)]
+
+
 async def page(db: Any, *, status: str, after: tuple[datetime, UUID] | None, count: int) -> list[InquiryRow]:
     """Inquiries of one status, newest first, behind `after` (opened_at, id)."""
     behind = "" if after is None else " AND (opened_at, id) < (:at, :after)"

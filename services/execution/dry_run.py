@@ -11,18 +11,18 @@ from typing import Any
 
 from models.records import Effect, ErrorType
 from services.access.actor import Actor
-from services.actions.catalogue import Catalogue
+from services.actions.catalogue import Catalogue, Runner
 from services.actions.outcome import ActionFailed, Call, Outcome
 from services.actions.runners import Runners, check_input
 from services.actions.secrets import Secrets
 from services.engine import view
 from services.engine.commands import EngineCommand, OpenInquiry, Perform, SetTimer, StartChild
 from services.engine.graph import Failure
-from services.engine.inputs import AttemptEnded, ChildEnded, Input, InquiryAnswered, TimerFired
+from services.engine.inputs import AttemptEnded, ChildEnded, Input, InquiryAnswered, InquiryExpired, TimerFired
 from services.engine.state import State
 from services.engine.statuses import PUBLIC, Phase
 from services.engine.statuses import Outcome as End
-from services.errors import ExecutionTimedOut
+from services.errors import ExecutionTimedOut, Invalid, MillraceError
 from services.execution.book import Book
 from services.execution.deciding import Decider
 from services.execution.mocks import NOTHING, Mocks, example
@@ -62,11 +62,12 @@ class DryRun:
         """Run it to its end. Raises ExecutionTimedOut when it does not come to one in time."""
         caller = Caller(actor=by, community_id=request.community_id)
         pinned = await self.versions.load_for_execution(request.identifier, caller)
+        _check_mocks(request.mocks, pinned)
         began = self.now()
         order = Order(
             pinned=pinned, parameters=request.variables, at=began, triggered_by=by.user_id, metadata=request.metadata
         )
-        stage = _Stage(self, Mocks(request.mocks))
+        stage = _Stage(self, Mocks(request.mocks), by)
         try:
             async with asyncio.timeout(request.timeout_s):
                 book = await stage.play(order)
@@ -75,15 +76,25 @@ class DryRun:
         return _report(book, stage, pinned, (self.now() - began).total_seconds())
 
 
+def _check_mocks(mocks: Mapping[str, Any], pinned: PinnedWorkflow) -> None:
+    errors = [
+        {"loc": ["mocks", name], "message": f"the workflow has no task {name!r}", "type": "unknown_task"}
+        for name in sorted(mocks.keys() - pinned.graph.nodes.keys())
+    ]
+    if errors:
+        raise Invalid("Mocks are for tasks of the workflow", errors=errors)
+
+
 class _Stage:
     """One try: what is due, what was simulated, and the clock."""
 
-    def __init__(self, tools: DryRun, mocks: Mocks) -> None:
+    def __init__(self, tools: DryRun, mocks: Mocks, by: Actor, clock: datetime | None = None) -> None:
         self._tools = tools
         self._mocks = mocks
+        self._by = by
         self._timers: dict[str, datetime] = {}
         self._inputs: deque[Input] = deque()
-        self._clock = tools.now()
+        self._clock = clock or tools.now()
         self.simulated: set[tuple[str, int]] = set()
         self.lines: dict[Place, list[Any]] = {}
 
@@ -116,7 +127,7 @@ class _Stage:
         elif isinstance(command, OpenInquiry):
             self._answer(command)
         elif isinstance(command, StartChild):
-            self._child(command)
+            self._inputs.append(await self._child(command))
 
     async def _perform(self, command: Perform) -> AttemptEnded:
         outcome = await self._outcome(command)
@@ -146,8 +157,7 @@ class _Stage:
             timeout_s=command.timeout_s,
         )
         mocked = self._mocks.of(command.node, attempt=command.attempt, item=command.item)
-        forbidden = self._tools.starter.actions.forbids(command.action)
-        if mocked is NOTHING and command.effect is Effect.NONE and not forbidden:
+        if mocked is NOTHING and self._is_harmless(command):
             outcome = self._scrubbed(await self._tools.runners.perform(call, timeout_s=command.timeout_s))
             self.lines.setdefault(place, []).extend(outcome.logs)
             return outcome
@@ -160,6 +170,12 @@ class _Stage:
             return failure.outcome([])
         return example(spec) if mocked is NOTHING else mocked
 
+    def _is_harmless(self, command: Perform) -> bool:
+        """Whether the action may be performed for real: it touches nothing, may run here, and does not wait."""
+        spec = self._tools.catalogue.get(command.action)
+        waits = spec is not None and spec.runner is Runner.BUILTIN and not self._tools.runners.is_immediate(spec.ref)
+        return command.effect is Effect.NONE and not waits and not self._tools.starter.actions.forbids(command.action)
+
     def _scrubbed(self, outcome: Outcome) -> Outcome:
         """An action has secrets of its own also in a rehearsal."""
         scrub = self._tools.secrets.scrub
@@ -169,6 +185,10 @@ class _Stage:
         """People are simulated, too: by a mock, the default outcome, or an answer that fits the schema."""
         self.simulated.add((command.node, command.run))
         mocked = self._mocks.of(command.node, attempt=1, item=command.item)
+        if mocked.error is not None:
+            expired = InquiryExpired(now=self._clock, node=command.node, run=command.run, item=command.item)
+            self._inputs.append(expired)
+            return
         given = command.input
         response = mocked.output if mocked is not NOTHING else given.get("default_outcome", given.get("default"))
         if response is None:
@@ -179,20 +199,41 @@ class _Stage:
             )
         )
 
-    def _child(self, command: StartChild) -> None:
-        self.simulated.add((command.node, command.run))
+    async def _child(self, command: StartChild) -> ChildEnded:
+        """A sub-workflow is tried as well, unless a mock stands for it."""
         mocked = self._mocks.of(command.node, attempt=1, item=command.item)
-        failed = mocked is not NOTHING and mocked.error is not None
-        failure = Failure(type=ErrorType.EXECUTION, message=str((mocked.error or {}).get("message")))
-        self._inputs.append(
-            ChildEnded(
-                now=self._clock,
-                child_id=command.child_id,
-                outcome=End.FAILED if failed else End.COMPLETED,
-                output=None if mocked is NOTHING else mocked.output,
-                failure=failure if failed else None,
+        if mocked is NOTHING:
+            return await self._tried(command)
+        self.simulated.add((command.node, command.run))
+        if mocked.error is None:
+            return self._child_ended(command, End.COMPLETED, mocked.output)
+        failure = Failure(type=ErrorType(mocked.error["type"]), message=str(mocked.error["message"]))
+        return self._child_ended(command, End.FAILED, mocked.output, failure)
+
+    async def _tried(self, command: StartChild) -> ChildEnded:
+        stage = _Stage(self._tools, Mocks({}), self._by, self._clock)
+        try:
+            pinned = await self._tools.versions.load_for_execution(command.workflow, Caller(actor=self._by))
+            order = Order(
+                pinned=pinned,
+                parameters=command.inputs,
+                at=self._clock,
+                triggered_by=self._by.user_id,
+                execution_id=command.child_id,
+                depth=command.depth,
             )
-        )
+            book = await stage.play(order)
+        except MillraceError as error:
+            failure = Failure(type=ErrorType.VALIDATION, message=error.message, details=error.details or None)
+            return self._child_ended(command, End.FAILED, None, failure)
+        self._clock = max(self._clock, stage._clock)
+        if stage.simulated:
+            self.simulated.add((command.node, command.run))
+        end = End.COMPLETED if book.state.phase is Phase.COMPLETED else End.FAILED
+        return self._child_ended(command, end, book.state.output, book.state.failure)
+
+    def _child_ended(self, command: StartChild, end: End, output: Any, failure: Failure | None = None) -> ChildEnded:
+        return ChildEnded(now=self._clock, child_id=command.child_id, outcome=end, output=output, failure=failure)
 
 
 def _report(book: Book, stage: _Stage, pinned: PinnedWorkflow, took_s: float) -> dict[str, Any]:

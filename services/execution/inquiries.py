@@ -9,7 +9,7 @@ from uuid import UUID
 
 from models import inquiries, workflows
 from models.executions import ExecutionRow
-from models.inquiries import InquiryRow
+from models.inquiries import Alike, InquiryRow
 from models.journal_statements import AUDIT, CLOSE_INQUIRY
 from models.records import Flag
 from services.access.actor import Actor
@@ -43,8 +43,8 @@ class Inquiries:
         self._lifecycle = lifecycle
         self._db = lifecycle.library.db
 
-    async def page(self, *, by: Actor, status: str, after: Position | None, count: int) -> Page:
-        """A page, newest first."""
+    async def page(self, *, by: Actor, status: str, after: Position | None, count: int, skip: int = 0) -> Page:
+        """A page, newest first, behind `after` and the first `skip`."""
         found: list[InquiryRow] = []
         looked = 0
         while looked < MOST_LOOKED_AT:
@@ -53,12 +53,17 @@ class Inquiries:
                 after = (row.opened_at, row.id)
                 if await self._sees(by, row):
                     found.append(row)
-                    if len(found) == count:
-                        return Page(found, after)
+                    if len(found) > skip + count:
+                        last = found[-2]
+                        return Page(found[skip:-1], (last.opened_at, last.id))
             looked += len(batch)
             if len(batch) < BATCH:
-                return Page(found, None)
-        return Page(found, after)
+                return Page(found[skip:], None)
+        return Page(found[skip:], after)
+
+    async def count(self, *, by: Actor, status: str) -> int:
+        """How many inquiries of this status the caller may see; permission is asked once for those that are alike."""
+        return sum([group.n for group in await inquiries.alike(self._db, status=status) if await self._sees(by, group)])
 
     async def get(self, inquiry_id: UUID, *, by: Actor) -> InquiryRow:
         """One inquiry. Raises NotFound."""
@@ -99,7 +104,7 @@ class Inquiries:
         assert answered is not None
         return answered
 
-    async def _sees(self, by: Actor, row: InquiryRow) -> bool:
+    async def _sees(self, by: Actor, row: InquiryRow | Alike) -> bool:
         if not by.reaches(row.community_id):
             return False
         if by.is_admin or row.requester_id == by.user_id or _is_assigned(by, row):
@@ -128,7 +133,7 @@ class Inquiries:
             await self._lifecycle.audit.write(denied)
             raise Denied(reason[:1].upper() + reason[1:])
 
-    async def _holds(self, by: Actor, row: InquiryRow, flag: Flag) -> bool:
+    async def _holds(self, by: Actor, row: InquiryRow | Alike, flag: Flag) -> bool:
         workflow = await workflows.by_id(self._db, row.workflow_id) if row.workflow_id is not None else None
         return workflow is not None and bool(await self._lifecycle.permissions.decide(by, workflow, flag))
 
@@ -144,11 +149,11 @@ class Inquiries:
         )
 
 
-def _names_somebody(row: InquiryRow) -> bool:
+def _names_somebody(row: InquiryRow | Alike) -> bool:
     return isinstance(row.assignees, dict) and any(row.assignees.get(kind) for kind in ("users", "roles"))
 
 
-def _is_assigned(by: Actor, row: InquiryRow) -> bool:
+def _is_assigned(by: Actor, row: InquiryRow | Alike) -> bool:
     if not _names_somebody(row):
         return False
     users = {str(user) for user in row.assignees.get("users") or []}

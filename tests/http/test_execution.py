@@ -414,6 +414,45 @@ async def test_a_dry_run_checks_the_input_of_what_it_simulates(register, dry_run
     assert (body["data"]["status"], body["data"]["trace"][0]["error_type"]) == ("failed", "validation")
 
 
+async def test_a_mock_for_a_task_that_is_not_there_is_refused(register, dry_run):
+    await register({"tasks": [{"name": "a", "action": "core.noop"}]})
+
+    status, body = await dry_run(mocks={"a": 1, "b": 2})
+
+    assert (status, body["error_code"]) == (400, "VALIDATION_ERROR")
+    assert [error["loc"] for error in body["details"]["errors"]] == [["mocks", "b"]]
+
+
+async def test_a_dry_run_tries_sub_workflows_too_and_waits_for_nobody(register, dry_run, client, admin):
+    call = {"name": "call", "action": "core.http", "input": {"url": "http://10.0.0.1/never", "method": "POST"}}
+    slow = {"name": "rest", "wait": {"seconds": 86400}}
+    await register({"tasks": [slow, call], "output": {"x": "{{ parameters.x }}"}}, "child")
+    child = {"name": "sub", "action": "default.child", "input": {"x": 7}}
+    await register({"tasks": [child], "output": {"x": "{{ task.sub.result.x }}"}}, "parent")
+
+    _, tried = await dry_run("parent")
+    _, mocked = await dry_run("parent", mocks={"sub": {"x": 8}})
+
+    assert (tried["data"]["status"], tried["data"]["final_output"]) == ("completed", {"x": 7})
+    assert [entry["simulated"] for entry in tried["data"]["trace"]] == [True]
+    assert mocked["data"]["final_output"] == {"x": 8}
+    listed = await (await client.get("/api/v1/executions", headers=admin)).json
+    assert listed["meta"]["pagination"]["total"] == 0
+
+
+async def test_mocks_are_per_item_and_an_inquiry_may_expire(register, dry_run):
+    each = {"name": "each", "action": "core.http", "with_items": [1, 2], "input": {"url": "http://x.test/{{ item }}"}}
+    await register({"tasks": [each]}, "items")
+    ask = {"name": "ask", "action": "core.inquiry", "input": {"prompt": "?"}}
+    await register({"tasks": [ask]}, "asks")
+
+    _, items = await dry_run("items", mocks={"each": [{"status": 201}, [{"status": 202}]]})
+    _, expired = await dry_run("asks", mocks={"ask": {"error": "nobody answered"}})
+
+    assert [output["status"] for output in items["data"]["trace"][0]["output"]] == [201, 202]
+    assert expired["data"]["trace"][0]["error_type"] == "timeout"
+
+
 async def test_a_dry_run_that_does_not_end_is_a_gateway_timeout(register, dry_run):
     await register({"tasks": [{"name": "a", "action": "core.noop"}]})
 
@@ -494,3 +533,25 @@ async def test_who_started_it_may_not_answer_and_strangers_do_not_see_it(
     stranger = await client.post(url, json={"response": {"ok": True}}, headers=alice)
 
     assert [own.status_code, stranger.status_code] == [403, 404]
+
+
+async def test_inquiries_are_counted_exactly_for_each_caller_and_continue(register, execute, client, admin, alice, bob):
+    await register(ASK)
+    for _ in range(3):
+        await execute(wait=None)
+    for _ in range(500):
+        page = await (await client.get("/api/v1/inquiries?per_page=2", headers=bob)).json
+        if page["meta"]["pagination"]["total"] == 3:
+            break
+        await asyncio.sleep(0.01)
+
+    second = await (await client.get("/api/v1/inquiries?per_page=2&page=2", headers=bob)).json
+    cursor = page["meta"]["pagination"]["next_cursor"]
+    continued = await (await client.get(f"/api/v1/inquiries?per_page=2&cursor={cursor}", headers=bob)).json
+    strangers = await (await client.get("/api/v1/inquiries", headers=alice)).json
+
+    assert [len(page["data"]), len(second["data"])] == [2, 1]
+    assert second["data"] == continued["data"]
+    assert continued["meta"]["pagination"]["has_next"] is False
+    assert second["meta"]["pagination"]["total_pages"] == 2
+    assert (strangers["data"], strangers["meta"]["pagination"]["total"]) == ([], 0)
