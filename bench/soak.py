@@ -9,6 +9,7 @@ BENCH_TRACE=1 the server also writes, per line, what has grown in it: `trace-N.t
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -130,7 +131,7 @@ def verdict(legs: Sequence[Leg], *, pruned: bool) -> list[Figure]:
     unexplained = [abs(one.kept - one.executions) for one in legs] if not pruned else [0]
     per_row = [
         (late.file_mb - early.file_mb) * 1024 / (late.kept - early.kept)
-        for early, late in zip(warm, warm[1:], strict=False)
+        for early, late in itertools.pairwise(warm)
         if late.kept > early.kept
     ]
 
