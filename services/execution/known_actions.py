@@ -14,6 +14,7 @@ from services.actions.catalogue import CODE, Catalogue
 from services.engine.graph import ActionFacts, Kind
 from services.errors import ExecutionRefused
 from services.registry.checking import action_refs
+from services.registry.pack_drafts import with_defaults
 from services.registry.versions import PinnedWorkflow
 
 INQUIRIES = frozenset({"core.inquiry", "core.ask"})
@@ -93,7 +94,7 @@ class KnownActions:
         if known is not None and time.monotonic() - known[0] < STALE_S:
             return known[1]
         row = await packs.by_ref(self._db, pack_ref)
-        config: Mapping[str, Any] = (row.config if row is not None else None) or {}
+        config: Mapping[str, Any] = {} if row is None else with_defaults(row.config_schema, row.config or {})
         self._configs[pack_ref] = (time.monotonic(), config)
         return config
 

@@ -68,7 +68,7 @@ def read_new(document: Any, *, manifest: Mapping[str, Any] | None = None) -> Pac
         if name not in draft.given and not any(error["loc"][:1] == [name] for error in findings.errors):
             findings.add((name,), "is required", kind="missing")
     _check(draft, findings)
-    _check_config(draft.config_schema, _with_defaults(draft.config_schema, draft.config), findings)
+    _check_config(draft.config_schema, with_defaults(draft.config_schema, draft.config), findings)
     findings.raise_any("The pack")
     return draft
 
@@ -86,7 +86,7 @@ def read_change(document: Any, pack: PackRow) -> PackDraft:
     if draft.given & {"config", "config_schema"}:
         schema = draft.config_schema if "config_schema" in draft.given else pack.config_schema
         config = draft.config if "config" in draft.given else pack.config
-        _check_config(schema, _with_defaults(schema, config), findings)
+        _check_config(schema, with_defaults(schema, config), findings)
     findings.raise_any("The change")
     return draft
 
@@ -119,8 +119,9 @@ def _check(draft: PackDraft, findings: Findings) -> None:
     check_schema(draft.config_schema, ("config_schema",), findings)
 
 
-def _with_defaults(schema: Any, config: Any) -> Any:
-    checker = None if any_problem(schema) else compile_schema(schema)
+def with_defaults(schema: Any, config: Any) -> Any:
+    """The settings with what they leave out and the schema has a default for."""
+    checker = None if not schema or any_problem(schema) else compile_schema(as_schema(schema))
     return config if checker is None or config is None else checker.filled(config)
 
 

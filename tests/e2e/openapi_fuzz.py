@@ -53,7 +53,7 @@ def command(url: str, seconds: int, more: list[str]) -> list[str]:
         *("--checks", ",".join(CHECKS)),
         *("--phases", "examples,coverage,fuzzing,stateful"),
         *("--max-time", str(seconds)),
-        *("--request-timeout", "20", "--continue-on-failure", "--warnings", "off", "--no-color"),
+        *("--request-timeout", "60", "--continue-on-failure", "--warnings", "off", "--no-color"),
         *("--suppress-health-check", "all", "--generation-database", "none"),
         *more,
     ]
@@ -78,6 +78,8 @@ def main() -> int:
         server = Process(Path(folder), environ)
         try:
             server.wait_until_up()
+            with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=120) as document:
+                document.read()  # built now: Schemathesis waits ten seconds for it
             started = time.monotonic()
             limit = asked.seconds * 2 + 60
             environ_here = {**os.environ, "PYTHONWARNINGS": "ignore"}

@@ -31,6 +31,7 @@ window.put = (field, value) => {
     Object.getOwnPropertyDescriptor(kind.prototype, 'value').set.call(field, value);
     field.dispatchEvent(new Event('input', {bubbles: true}));
     field.dispatchEvent(new Event('change', {bubbles: true}));
+    field.dispatchEvent(new FocusEvent('focusout', {bubbles: true}));  // else the page waits whether more is typed
     return true;
 };
 window.block = (id) => {

@@ -1,15 +1,19 @@
 """What every request meets: errors, ids, guards, limits."""
 
 import logging
+import shutil
 
 import pytest
 from pydantic import BaseModel, Field
 from quart import Blueprint
 
+from app import create_app
+from config import load
 from controllers import body, envelope
 from controllers.context import actor
 from controllers.guards import Permission, public, requires
 from services import errors
+from services.access.audit import LOGGER
 
 PROBLEM = {"Accept": "application/problem+json"}
 
@@ -319,3 +323,88 @@ async def test_a_caller_over_the_rate_is_sent_away_with_a_time_to_come_back(clie
     assert answers[0].headers["RateLimit-Limit"] == "2"
     assert answers[0].headers["RateLimit-Remaining"] == "1"
     assert int(answers[2].headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("environ", [{"RATE_LIMIT_PER_MINUTE": "0"}])
+@pytest.mark.parametrize(
+    ("method", "path", "data", "kind", "status"),
+    [
+        ("GET", "/nowhere", b"", None, 404),
+        ("GET", "/api/v1/nowhere", b"", None, 404),
+        ("DELETE", "/health", b"", None, 405),
+        ("POST", "/t/parcels", b"{}", "application/json", 400),
+        ("POST", "/t/parcels", b"a=1", "text/plain", 415),
+        ("POST", "/t/parcels", b'"' + b"x" * 1_048_576 + b'"', "application/json", 413),
+        ("GET", "/t/defect", b"", None, 500),
+        ("GET", "/t/raise/Unavailable", b"", None, 503),
+    ],
+)
+async def test_every_refusal_comes_in_both_shapes(client, alice, method, path, data, kind, status):
+    headers = {**alice, "X-Request-ID": "r-7", **({"Content-Type": kind} if kind else {})}
+
+    plain = await client.open(path, method=method, data=data or None, headers=headers)
+    problem = await client.open(path, method=method, data=data or None, headers={**headers, **PROBLEM})
+
+    found, same = await problem.get_json(force=True), await plain.get_json()
+    assert (plain.status_code, problem.status_code) == (status, status)
+    assert problem.headers["Content-Type"] == "application/problem+json"
+    assert {"type", "title", "detail", "instance"} <= found.keys()
+    assert (found["status"], found["instance"], found["request_id"]) == (status, path, "r-7")
+    assert {key: found[key] for key in same} == same
+    assert plain.headers["X-Request-ID"] == "r-7"
+
+
+@pytest.mark.parametrize("environ", [{"RATE_LIMIT_PER_MINUTE": "2"}])
+async def test_a_refusal_says_what_is_left_too(client, alice):
+    answers = [await client.get("/t/me", headers={**alice, **PROBLEM}) for _ in range(3)]
+
+    left = [(answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) for answer in answers]
+    assert left == [("2", "1"), ("2", "0"), ("2", "0")]
+    assert all(int(answer.headers["RateLimit-Reset"]) >= 1 for answer in answers)
+    assert answers[2].headers["Content-Type"] == "application/problem+json"
+    assert (await answers[2].get_json(force=True))["error_code"] == "RATE_LIMITED"
+
+
+async def test_the_public_may_ask_sixty_times_a_minute_and_each_address_has_its_own_minute(client):
+    async def ask(peer: str) -> int:
+        return (await client.get("/t/me", scope_base={"client": (peer, 1)})).status_code
+
+    answers = [await ask("127.0.0.1") for _ in range(61)]
+
+    assert answers == [200] * 60 + [429]
+    assert await ask("127.0.0.2") == 200
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "said"),
+    [
+        ("", "203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.0/8", "203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.0/8", "10.1.2.3", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.0/8", "10.1.2.3", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.0/8", "10.1.2.3", "198.51.100.1, 10.9.9.9", "198.51.100.1"),
+        ("10.0.0.0/8", "10.1.2.3", "not-an-address", "10.1.2.3"),
+    ],
+)
+async def test_the_log_names_the_client_that_trusted_proxies_name_and_no_spoofed_one(
+    tmp_path, database_url, caplog, trusted, peer, forwarded, said
+):
+    shutil.copyfile("/" + database_url.partition(":////")[2], tmp_path / "millrace.db")
+    app = create_app(
+        load({"DATA_DIR": str(tmp_path), "PORT": "0", "TRUSTED_PROXIES": trusted}), announce=lambda _: None
+    )
+    async with app.test_app():
+        with caplog.at_level(logging.INFO, LOGGER):
+            await app.test_client().get(
+                "/api/v1/me",
+                headers={"X-API-Key": "stranger", "X-Forwarded-For": forwarded},
+                scope_base={"client": (peer, 1)},
+            )
+
+    told = [record.entry.resource for record in caplog.records if hasattr(record, "entry")]
+    assert told == [said]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "192.0.2.7"])
+def test_public_reads_are_open_by_default_on_the_loopback_only(host):
+    assert load({"HOST": host}).public_reads == ("local" if host in ("127.0.0.1", "::1") else "off")

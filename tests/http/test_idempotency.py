@@ -22,6 +22,8 @@ NEEDS_NONE = {
     "POST /api/v1/inquiries/<uuid:inquiry_id>/respond": ONCE_BY_NATURE,
     "POST /api/v1/retention/run": ONCE_BY_NATURE,
     "POST /api/v1/outbox/retry": ONCE_BY_NATURE,
+    "POST /api/v1/workflows/executions/<execution_id>/fail": ONCE_BY_NATURE,
+    "POST /api/v1/executions/cancel": ONCE_BY_NATURE,
     "POST /api/v1/operator/pause": ONCE_BY_NATURE,
     "POST /api/v1/operator/resume": ONCE_BY_NATURE,
 }

@@ -284,3 +284,29 @@ async def test_an_answer_is_what_the_document_says(client, admin, path, shape):
     answer = await sent(await client.get(path, headers=admin))
 
     enveloped(shape).model_validate(answer)
+
+
+async def test_the_settings_of_a_pack_come_with_their_defaults_and_fit_their_schema_however_they_change(client, admin):
+    schema = {
+        "type": "object",
+        "properties": {"region": {"type": "string", "default": "eu"}, "size": {"type": "integer"}},
+    }
+    pack = {"ref": "shop", "label": "Shop", "version": "1", "config_schema": schema, "config": {"size": 3}}
+    await sent(await client.post("/api/v1/packs", json=pack, headers=admin), 201)
+    flow = {
+        "tasks": [{"name": "a", "action": "core.noop"}],
+        "output": {"at": "{{ config.region }}", "size": "{{ config.size }}"},
+    }
+    body = {"ref": "shop.flow", "pack_ref": "shop", "label": "F", "version": "1", "definition": flow}
+    await sent(await client.post(WORKFLOWS, json=body, headers=admin), 201)
+
+    ran = await sent(await client.post(f"{WORKFLOWS}/shop.flow/execute?wait=30", json={}, headers=admin))
+    wrong = await sent(await client.put("/api/v1/packs/shop", json={"config": {"size": "big"}}, headers=admin), 400)
+    narrowed = {"config_schema": {"type": "object", "required": ["zone"]}}
+    unfit = await sent(await client.put("/api/v1/packs/shop", json=narrowed, headers=admin), 400)
+    shown = await sent(await client.get("/api/v1/packs/shop", headers=admin))
+
+    assert ran["data"]["final_output"] == {"at": "eu", "size": 3}
+    assert wrong["details"]["errors"][0]["loc"] == ["config", "size"]
+    assert "zone" in unfit["message"]
+    assert shown["data"]["config"] == {"size": 3}
