@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -126,6 +127,8 @@ class Load:
 
 def wrk(url: str, body: str, *, seconds: int, folder: Path, connections: int = 32) -> Load:
     """A closed loop of POSTs."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("The load comes from wrk, which is not installed (on Debian: apt install wrk)")
     script = folder / "wrk.lua"
     headers = "".join(f"wrk.headers[{json.dumps(k)}]={json.dumps(v)}\n" for k, v in HEADERS.items())
     script.write_text(

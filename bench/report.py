@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,15 @@ class Figure:
         )
 
 
+REPORTED: list[dict[str, Any]] = []
+"""What this process has reported so far."""
+
+
 def report(figure: Figure) -> bool:
     """Print a figure; whether it reaches its bar, True when it has none."""
-    print(figure.line(), flush=True)
+    line = figure.line()
+    REPORTED.append(json.loads(line))
+    print(line, flush=True)
     return figure.ok is not False
 
 
