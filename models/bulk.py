@@ -1,11 +1,12 @@
 """One statement for many rows: the same text for both databases, with the rows as a table called `v`.
 
-PostgreSQL gets one array per column (`unnest`), SQLite a list of VALUES whose length is a power of two, so that few
-texts exist and all of them stay prepared.
+PostgreSQL gets one array per column (`unnest`), SQLite a list of VALUES whose length is one of a few, so that few texts
+exist and all of them stay prepared. Small lists take one statement: each is a chance for another thread to interrupt.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ Row = tuple[Any, ...]
 Encode = Callable[[Any], Any]
 
 MOST_VARIABLES = 900  # every SQLite build takes this many
-LARGEST_CHUNK = 64
+CHUNKS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64)
 PG_TYPE = {"json": "text", "double": "float8"}
 
 
@@ -98,15 +99,18 @@ class Bulk:
     @cached_property
     def _sqlite_texts(self) -> dict[int, str]:
         one = f"({', '.join('?' * len(self.fields))})"
-        most = min(LARGEST_CHUNK, MOST_VARIABLES // len(self.fields))
-        sizes = [1 << power for power in range(most.bit_length())]
+        sizes = [size for size in CHUNKS if size * len(self.fields) <= MOST_VARIABLES]
         return {size: self._text(f"VALUES {', '.join([one] * size)}") for size in sizes}
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return list(self._sqlite_texts)
 
     def sqlite(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
         """The texts and values for SQLite, in chunks."""
-        texts, start = self._sqlite_texts, 0
+        texts, sizes, start = self._sqlite_texts, self._sizes, 0
         while start < len(rows):
-            size = min(1 << ((len(rows) - start).bit_length() - 1), max(texts))
+            size = sizes[bisect_right(sizes, len(rows) - start) - 1]
             values: list[Any] = []
             for row in rows[start : start + size]:
                 values += self._encoded(row)

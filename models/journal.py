@@ -48,6 +48,10 @@ class Written(Struct, frozen=True):
     woken: tuple[tuple[str, str | None], ...] = ()  # execution, and who drives it
 
 
+class PlaceTaken(Exception):
+    """Somebody wrote at the place of one of these rows before."""
+
+
 LOST = Written(False)
 PLAIN = Written(True)
 
@@ -90,14 +94,13 @@ def write_sqlite(round_: SqliteRound, units: Sequence[Unit]) -> list[Written]:
 
 
 def _sqlite_appends(round_: SqliteRound, units: Sequence[Unit]) -> Sequence[Unit]:
-    """The units whose place was free. As long as all are, this is one statement."""
+    """The units whose place was free. Raises PlaceTaken when one of several was not: the writer then tries each alone."""
     rows = [unit.event for unit in units]
-    round_.change("SAVEPOINT appends")
-    if sum(round_.change(sql, values) for sql, values in APPEND.sqlite(rows)) < len(rows):
-        round_.change("ROLLBACK TO appends")
-        units = [unit for unit in units if round_.change(*next(APPEND.sqlite([unit.event])))]
-    round_.change("RELEASE appends")
-    return units
+    if sum(round_.change(sql, values) for sql, values in APPEND.sqlite(rows)) == len(rows):
+        return units
+    if len(units) > 1:
+        raise PlaceTaken
+    return ()
 
 
 def _sqlite_rest(round_: SqliteRound, units: Sequence[Unit]) -> Answers:

@@ -206,8 +206,9 @@ class Writer(Lane):
             else:
                 outcomes += [self._unit(job, nested=True) for job in neighbours]
         for group, members in groups.items():
+            nested = len(members) < len(items) or len(members) > group.limit
             for start in range(0, len(members), group.limit):
-                outcomes += self._group(group.function, members[start : start + group.limit])
+                outcomes += self._group(group.function, members[start : start + group.limit], nested=nested)
         return outcomes
 
     def _inserts(self, sql: str, jobs: list[Job]) -> list[Outcome]:
@@ -248,24 +249,37 @@ class Writer(Lane):
             return job.future, None, translate(error, self.connection)
         return job.future, answers, None
 
-    def _group(self, function: GroupFunction, members: list[Member]) -> list[Outcome]:
-        """A grouped function over its members; when it raises, over each of them alone."""
+    def _group(self, function: GroupFunction, members: list[Member], *, nested: bool) -> list[Outcome]:
+        """A grouped function over its members; when it raises, over each of them alone.
+
+        Not `nested`: nothing else is in the transaction, so that it needs no savepoint.
+        """
         execute = self.connection.execute
-        execute("SAVEPOINT grouped")
+        if nested:
+            execute("SAVEPOINT grouped")
         self.deadline.at = max(member.ends_at for member in members)
         try:
             results = self._results(function, members)
-            execute("RELEASE grouped")
+            if nested:
+                execute("RELEASE grouped")
         except Exception as error:  # noqa: BLE001 - it is a member's, and is raised there
             self._keep_transaction(error)
-            execute("ROLLBACK TO grouped")
-            execute("RELEASE grouped")
+            self._take_back(nested=nested)
             if len(members) == 1:
                 return [(members[0].future, None, translate(error, self.connection))]
-            return [outcome for member in members for outcome in self._group(function, [member])]
+            return [outcome for member in members for outcome in self._group(function, [member], nested=True)]
         finally:
             self.deadline.at = float("inf")
         return [_outcome(member, result) for member, result in zip(members, results, strict=True)]
+
+    def _take_back(self, *, nested: bool) -> None:
+        """Undo a group, and be where it began."""
+        if nested:
+            self.connection.execute("ROLLBACK TO grouped")
+            self.connection.execute("RELEASE grouped")
+        else:
+            self.connection.execute("ROLLBACK")
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def _results(self, function: GroupFunction, members: list[Member]) -> Sequence[Any]:
         if self.deadline.passed():
