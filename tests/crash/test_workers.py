@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,46 @@ async def test_a_cancel_interrupts_what_runs_on_another_machine(system: System) 
 
     assert answer.status_code == 200
     assert ended["status"] == "cancelled"
+
+
+async def test_a_cancel_stops_parent_and_child_on_whatever_worker_within_a_second(system: System) -> None:
+    for worker in (*system.fleet.workers, system.fleet.worker()):
+        worker.wait_until_up()
+    slow = call(system.callee.url + "/slow", ms=60_000)
+    await system.register("child", {"tasks": [{"name": "a", **slow}]})
+    await system.register("parent", {"tasks": {"sub": {"action": "default.child"}, "own": slow}})
+    took_s = []
+
+    for number in range(3):
+        parent = (await system.execute("parent"))["execution_id"]
+        await until(lambda expected=2 * (number + 1): system.callee.total == expected)
+        children = await system.client.get("/api/v1/executions?unfinished=true&workflow=default.child")
+        child = children.json()["data"][0]["execution_id"]
+        answer = await system.client.post(f"/api/v1/workflows/executions/{parent}/cancel")
+        ends = [await system.ended(one, limit_s=20) for one in (parent, child)]
+        assert {one["status"] for one in ends} == {"cancelled"}
+        asked_at = datetime.fromisoformat(answer.json()["data"]["cancelled_at"])
+        took_s.append(max((datetime.fromisoformat(one["end_time"]) - asked_at).total_seconds() for one in ends))
+
+    assert min(took_s) < 1.0, took_s  # a loaded machine may be slow once, not three times
+
+
+async def test_pausing_everything_reaches_every_worker_and_outlives_it(system: System) -> None:
+    worker = system.fleet.workers[0].wait_until_up()
+    await system.register("echo", ECHO)
+    assert (await system.client.post("/api/v1/operator/pause", json={"reason": "test"})).status_code == 200
+
+    async def is_paused(url: str) -> bool:
+        async with httpx.AsyncClient() as client:
+            return bool((await client.get(f"{url}/health")).json()["paused"])
+
+    await until(lambda: is_paused(worker.url), limit_s=5)
+    accepted = [(await system.execute("echo", n=n))["execution_id"] for n in range(5)]
+    worker.kill()
+    other = system.fleet.worker().wait_until_up()
+    assert await is_paused(other.url)
+    listed = (await system.client.get("/api/v1/executions?unfinished=true")).json()["data"]
+    assert {one["execution_id"]: one["driver"] for one in listed} == dict.fromkeys(accepted)
+
+    await system.client.post("/api/v1/operator/resume")
+    assert {(await system.ended(one))["status"] for one in accepted} == {"completed"}
