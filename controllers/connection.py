@@ -118,7 +118,7 @@ class Connection(ASGIHTTPConnection):
             gate.inside -= 1
 
     async def _turn_away(self, reason: str, send: Send) -> None:
-        for message in self.app.gate.refusal(reason):
+        for message in self.app.gate.refusal(self.scope, reason):
             await send(message)
 
     async def _let_in(self, receive: Receive, send: Send) -> None:

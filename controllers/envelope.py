@@ -78,7 +78,17 @@ def bare(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def refused(refusal: Refusal, *, problem: bool = False, headers: Mapping[str, str] | None = None) -> Response:
-    """The error envelope; `detail` repeats the message for clients of the short paths."""
+    """The error envelope as an answer."""
+    return Response(
+        dumps(refusal_body(refusal, problem=problem)),
+        status=refusal.status,
+        headers=dict(headers) if headers else None,
+        content_type=PROBLEM if problem else JSON,
+    )
+
+
+def refusal_body(refusal: Refusal, *, problem: bool = False) -> dict[str, Any]:
+    """The error envelope; `detail` repeats the message for clients of the short paths. `problem`: RFC 9457 as well."""
     body: dict[str, Any] = {
         "success": False,
         "message": refusal.message,
@@ -90,12 +100,7 @@ def refused(refusal: Refusal, *, problem: bool = False, headers: Mapping[str, st
     if problem:
         title = refusal.code.replace("_", " ").capitalize()
         body = {"type": "about:blank", "title": title, "status": refusal.status, "instance": refusal.instance, **body}
-    return Response(
-        dumps(body),
-        status=refusal.status,
-        headers=dict(headers) if headers else None,
-        content_type=PROBLEM if problem else JSON,
-    )
+    return body
 
 
 def _plain(value: Any) -> Any:

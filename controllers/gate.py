@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
-
+from controllers.envelope import JSON, PROBLEM, Refusal, dumps, refusal_body
 from models.records import uuid7
 from services.errors import Overloaded
 
@@ -127,22 +126,22 @@ class Gate:
         self.body_bytes += size
         return size
 
-    def refusal(self, reason: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    def refusal(self, scope: Any, reason: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The two messages of the answer, in the shape of every error."""
         self._on_refusal()
         request_id = str(uuid7())
-        body = orjson.dumps(
-            {
-                "success": False,
-                "message": reason,
-                "error_code": Overloaded.code,
-                "details": {},
-                "detail": reason,
-                "request_id": request_id,
-            }
+        problem = any(name == b"accept" and PROBLEM.encode() in value for name, value in scope["headers"])
+        refusal = Refusal(
+            status=503,
+            code=Overloaded.code,
+            message=reason,
+            details={},
+            request_id=request_id,
+            instance=scope["path"],
         )
+        body = dumps(refusal_body(refusal, problem=problem))
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", (PROBLEM if problem else JSON).encode()),
             (b"content-length", b"%d" % len(body)),
             (b"retry-after", b"%d" % RETRY_AFTER_S),
             (b"x-request-id", request_id.encode()),

@@ -46,6 +46,7 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(client, 
     here.gate.inside = 3
 
     refused = await client.post("/api/v1/workflows/default.flow/execute", json={}, headers=admin)
+    problem = await client.get("/api/v1/me", headers={**admin, "Accept": "application/problem+json"})
     health = await client.get("/health")
     here.gate.inside = 0
     accepted = await client.post("/api/v1/workflows/default.flow/execute", json={}, headers=admin)
@@ -57,10 +58,11 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(client, 
         "1",
     )
     assert body["request_id"] == refused.headers["X-Request-ID"]
+    assert (problem.content_type, (await problem.json)["status"]) == ("application/problem+json", 503)
     assert health.status_code == 200
     assert accepted.status_code == 202
     assert await executions(here) == 1
-    assert b"http_requests_turned_away_total 1.0" in here.metrics.text()
+    assert b"http_requests_turned_away_total 2.0" in here.metrics.text()
 
 
 def test_a_machine_that_does_not_keep_up_takes_in_a_few_only():
