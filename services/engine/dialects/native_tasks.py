@@ -120,7 +120,7 @@ class _Call:
             return self._place.at(key).template(self._task[key])
         ref = self._input.get("workflow", self._input.get("ref"))
         if ref is None:
-            self._place.at("input").error("missing_input", "core.workflow needs `workflow`, the ref to start.")
+            self._place.at("input").error("missing_input", "core.workflow needs `ref`, the workflow to start.")
         return self._place.at("input").at("workflow").template(ref)
 
     def input(self, kind: Kind) -> Template | None:
