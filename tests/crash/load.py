@@ -33,13 +33,17 @@ class Load:
 
     async def begin(self) -> None:
         """Register the workflows and go."""
+        await self.register()
+        self._lines = [asyncio.ensure_future(self._line()) for _ in range(4)]
+
+    async def register(self) -> None:
+        """Make the workflows known."""
         for name, definition in definitions(self.callee.url).items():
             body = {"ref": f"default.{name}", "pack_ref": "default", "label": name, "version": "1"}
             answer = await self.client.post(
                 f"{self.server.url}/api/v1/workflows", json={**body, "definition": definition}
             )
             assert answer.status_code == 201, answer.text
-        self._lines = [asyncio.ensure_future(self._line()) for _ in range(4)]
 
     async def _line(self) -> None:
         while not self._over:

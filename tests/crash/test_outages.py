@@ -171,6 +171,33 @@ async def test_a_server_told_to_stop_under_load_answers_who_waits_and_loses_noth
         await load.client.aclose()
 
 
+async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(tmp_path: Path, callee: Callee) -> None:
+    write_pack(tmp_path / "packs")
+    with fleet(tmp_path, {}) as processes:
+        load = Load(processes.serve().wait_until_up(), callee)
+        await load.register()
+        path = f"{load.server.url}/api/v1/workflows/default.timer/execute?wait=60"
+        waiting = asyncio.ensure_future(load.client.post(path, json={"variables": {"n": 1}}))
+        await until(lambda: callee.total > 0)
+
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await until(lambda: callee.total == 2)
+        await until(lambda: unended(tmp_path) == 0)
+
+        assert len(kept(tmp_path)) == 1
+        await load.client.aclose()
+
+
+def unended(folder: Path) -> int:
+    connection = sqlite3.connect(folder / "millrace.db")
+    try:
+        query = "SELECT count(*) FROM workflow_executions WHERE status <> 'completed'"
+        return int(connection.execute(query).fetchone()[0])
+    finally:
+        connection.close()
+
+
 async def test_a_second_server_on_the_same_file_says_so_and_touches_nothing(tmp_path: Path) -> None:
     with fleet(tmp_path, {}) as processes:
         first = processes.serve().wait_until_up()

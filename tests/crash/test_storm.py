@@ -12,7 +12,8 @@ from tests.crash.storm import Plan, verdict
 SEEDS = {"postgres": 11, "sqlite": 3}
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.crash
+@pytest.mark.timeout(900)
 async def test_nothing_is_lost_doubled_or_changed_in_a_storm(tmp_path: Path, database_engine: str):
     plan = Plan(seed=SEEDS[database_engine], seconds=6, executions=48, pause_s=(0.5, 1.2))
 
