@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from quart import Blueprint, Quart
@@ -14,6 +16,7 @@ from composition.execution import Around, build_execution, build_known
 from composition.history import Shared, build_history, details_of, finder
 from composition.insight import build_insight, build_prometheus
 from composition.life import Announce, add_checks, lifetime
+from composition.visit import VISIT_JOBS, stay
 from config import VERSION, Settings
 from controllers import (
     access,
@@ -36,7 +39,7 @@ from controllers.gate import Gate
 from models.dal import DeadlineExceeded, Full, ReadOnly, Unavailable
 from services.access.accounts import Accounts
 from services.access.audit import AuditLog
-from services.access.authentication import Authentication, utc_now
+from services.access.authentication import Authentication, Operator, utc_now
 from services.access.key_service import KeyService
 from services.access.permission_service import PermissionService
 from services.access.ratelimit import RateLimiter
@@ -98,16 +101,22 @@ def create_worker(settings: Settings, *, announce: Announce = log.warning) -> Qu
     return _app(settings, here, announce, (system.blueprint,))
 
 
+@asynccontextmanager
+async def visit(settings: Settings, *, drives: bool) -> AsyncIterator[Quart]:
+    """The app for one command of the operator: connected, answering requests of this process only, not listening.
+
+    `drives`: it takes executions on like a server, for as long as it is open.
+    """
+    unlimited = replace(settings, rate_limit_per_minute=0)
+    here = build_services(unlimited, drives=drives, alone=drives)
+    here.authentication = Operator(DatabaseKeys(here.db))
+    here.background.keep(*VISIT_JOBS)
+    async with stay(unlimited, here, drives=drives):
+        yield _routed(unlimited, here, BLUEPRINTS)
+
+
 def _app(settings: Settings, here: Services, announce: Announce, blueprints: Sequence[Blueprint]) -> Quart:
-    app = App("millrace")
-    app.extensions[EXTENSION] = here
-    edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
-    if execution.blueprint in blueprints:
-        app.direct = execution.direct_routes(settings.max_body_bytes)
-    errors.register(app, drivers=DATABASE_ERRORS)
-    openapi.install(app, version=VERSION)
-    for blueprint in blueprints:
-        app.register_blueprint(blueprint)
+    app = _routed(settings, here, blueprints)
 
     @app.while_serving
     async def live() -> AsyncGenerator[None]:
@@ -117,8 +126,21 @@ def _app(settings: Settings, here: Services, announce: Announce, blueprints: Seq
     return app
 
 
-def build_services(settings: Settings, *, drives: bool = True) -> Services:
-    """Everything the controllers call, wired; nothing is running yet. `drives`: whether executions are driven here."""
+def _routed(settings: Settings, here: Services, blueprints: Sequence[Blueprint]) -> Quart:
+    app = App("millrace")
+    app.extensions[EXTENSION] = here
+    edge.install(app, here, max_body_bytes=settings.max_body_bytes, large_bodies=_large_bodies(settings))
+    if execution.blueprint in blueprints:
+        app.direct = execution.direct_routes(settings.max_body_bytes)
+    errors.register(app, drivers=DATABASE_ERRORS)
+    openapi.install(app, version=VERSION)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def build_services(settings: Settings, *, drives: bool = True, alone: bool = True) -> Services:
+    """Everything the controllers call, wired; not running. `drives`: executions; `alone`: it locks a SQLite file."""
     readiness, metrics = Readiness(), Metrics()
     db = open_database(settings, readiness, metrics)
     audit = AuditLog(db, now=utc_now)
@@ -136,7 +158,7 @@ def build_services(settings: Settings, *, drives: bool = True) -> Services:
         now=utc_now,
         prometheus=build_prometheus(settings, background),
     )
-    shared = Around(db, audit, permissions, code, idempotency, metrics, background, drives)
+    shared = Around(db, audit, permissions, code, idempotency, metrics, background, drives, alone)
     executions = build_execution(settings, known, shared)
     history.details = details_of(executions)
     here = Services(

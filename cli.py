@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from quart import Quart
 
-from app import ROOT, build_services, create_app, create_worker
 from config import VERSION, Settings, SettingsError, load
-from controllers import server
-from controllers.context import EXTENSION, Services
-from controllers.terminal import access, definitions, packs, remote
-from controllers.terminal.session import USAGE, Terminal, fail
-from models.dal import MigrationFailed, Unavailable
-from services import logs
-from services.access.authentication import utc_now
-from services.errors import Invalid
-from services.execution.worker import DatabaseLocked
-from services.history.adoption import Imported, import_file, upgrade
+from controllers.terminal import access, audit, backup, definitions, executions, packs, words
+from controllers.terminal.command import FORMS, Command
+from controllers.terminal.session import USAGE, Terminal, Wish, fail
+
+if TYPE_CHECKING:  # the server's modules take a second to load; `--help` and completion do without
+    from quart import Quart
+
+    from controllers.context import Services
+    from controllers.terminal.api import Api
+    from services.history.adoption import Imported
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Main(click.Group):
+    """The outermost command; its session is there for completion, too."""
+
+    command_class = Command
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run a command line."""
+        extra.setdefault("obj", Terminal(open_api=_open_api, open_services=_open_services))
+        return super().main(*arguments, **extra)
+
+
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="millrace")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Form of the answer.")
-@click.pass_context
-def main(context: click.Context, output: str) -> None:
+@click.option("-o", "--output", type=click.Choice(FORMS), help="Form of the answer; also behind a command.")
+@click.pass_obj
+def main(session: Terminal, output: str | None) -> None:
     """Millrace: a self-hosted workflow server. Settings come from the environment (docs/reference/settings.md)."""
-    context.obj = Terminal(open_services=_open_services, unavailable=(Unavailable,), form=output)
+    session.form = output or session.form
 
 
-@main.command()
+@main.command(cls=click.Command)
 @click.option("--no-worker", is_flag=True, help="Only answer requests; `millrace worker` drives (PostgreSQL only).")
 def serve(no_worker: bool) -> None:
     """Run the server: migrate, then answer until a signal comes; a second one ends at once."""
+    from app import create_app
+
     settings = _settings()
     if no_worker:
         _require_postgres(settings, "serve --no-worker")
@@ -44,13 +59,15 @@ def serve(no_worker: bool) -> None:
     _run(app, settings, port=settings.port, started=_say_started(settings))
 
 
-@main.command()
+@main.command(cls=click.Command)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port for health and metrics; default WORKER_PORT.")
 def worker(port: int | None) -> None:
     """Drive executions beside a server, as many workers as you like, on any machine (PostgreSQL only).
 
     It answers /health, /ready and /metrics. A signal lets running work end or hands it to other workers.
     """
+    from app import create_worker
+
     settings = _settings()
     _require_postgres(settings, "worker")
     app = create_worker(settings, announce=click.echo)
@@ -69,19 +86,29 @@ def _require_postgres(settings: Settings, command: str) -> None:
 
 
 def _run(app: Quart, settings: Settings, *, port: int, started: Callable[[str], None]) -> None:
+    from controllers import server
+    from controllers.context import EXTENSION
+    from services import logs
+    from services.execution.file_lock import DatabaseLocked
+
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
     here: Services = app.extensions[EXTENSION]
     try:
         here.execution.reserve()
     except DatabaseLocked as error:
         fail(str(error))
+
+    def listening(address: str) -> None:
+        here.execution.listens_at(address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
+        started(address)
+
     listen = server.Listen(
         host=settings.host,
         port=port,
         drain_s=max(1, settings.shutdown_seconds // 4),
         most_connections=settings.max_connections,
     )
-    server.serve(app, listen, on_started=started, on_stop=here.stop)
+    server.serve(app, listen, on_started=listening, on_stop=here.stop)
     if here.readiness.fatal:
         raise SystemExit(1)
 
@@ -92,13 +119,12 @@ def migrate(session: Terminal) -> None:
     """Bring the database to the newest schema; says which files were applied."""
 
     async def work(here: Services) -> list[str]:
-        return await upgrade(here.db, ROOT / "migrations", utc_now)
+        from services.access.authentication import utc_now
+        from services.history.adoption import upgrade
 
-    try:
-        applied = session.run(work)
-    except MigrationFailed as error:
-        fail(str(error))
-    session.show([{"applied": name} for name in applied], ["applied"])
+        return await upgrade(here.db, MIGRATIONS, utc_now)
+
+    session.show([{"applied": name} for name in session.run(work)], ["applied"])
 
 
 @main.command(name="import")
@@ -108,19 +134,35 @@ def import_runs(session: Terminal, file: Path) -> None:
     """Read the runs and signals of another service's SQLite FILE; doing it twice adds nothing."""
 
     async def work(here: Services) -> Imported:
-        await upgrade(here.db, ROOT / "migrations", utc_now)
+        from services.access.authentication import utc_now
+        from services.history.adoption import import_file, upgrade
+
+        await upgrade(here.db, MIGRATIONS, utc_now)
         return await import_file(here.db, file, utc_now)
 
-    try:
-        done = session.run(work)
-    except Invalid as error:
-        fail(str(error))
-    session.show([asdict(done)], ["runs", "signals", "rejected"])
+    session.show([asdict(session.run(work))], ["runs", "signals", "rejected"])
+
+
+async def _back_up(target: Path) -> dict[str, Any]:
+    from composition.safekeeping import back_up
+
+    settings = _settings()
+    _quiet(settings)
+    return await back_up(settings, target)
+
+
+async def _put_back(source: Path, *, force: bool) -> dict[str, Any]:
+    from composition.safekeeping import put_back
+
+    settings = _settings()
+    _quiet(settings)
+    return await put_back(settings, source, force=force)
 
 
 for command in (
-    *(access.key_group, access.user_group),
-    *(packs.pack_group, definitions.validate, remote.run, remote.executions_group),
+    *backup.commands(_back_up, _put_back),
+    *(access.key_group, access.user_group, audit.audit_group),
+    *(packs.pack_group, definitions.validate, executions.run, executions.executions_group, words.completion),
 ):
     main.add_command(command)
 
@@ -133,13 +175,69 @@ def _settings() -> Settings:
 
 
 @asynccontextmanager
-async def _open_services() -> AsyncIterator[Services]:
+async def _open_api(wish: Wish) -> AsyncIterator[Api]:
+    """Speak to whom this command is for: a server, or the app in this process on the database itself."""
+    import httpx
+
+    from composition.reach import Local, Remote, whom
+    from controllers.terminal.api import Api, CommandFailed
+
     settings = _settings()
-    logs.configure(level="warning", form=settings.log_format, module=settings.log_module)
+    _quiet(settings)
+    asked = whom(settings, wish)
+    if isinstance(asked, Remote):
+        own = "//127." in asked.url or "//localhost" in asked.url or "//[::1]" in asked.url
+        headers = {"X-API-Key": asked.key}
+        try:
+            client = httpx.AsyncClient(base_url=asked.url, headers=headers, trust_env=not own)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise CommandFailed(f"{asked.url} is not the address of a server: {error}", USAGE) from error
+        async with client:
+            yield Api(client, asked.url, is_inside=False)
+    elif isinstance(asked, Local):
+        async with _inside(settings, drives=asked.drives) as api:
+            yield api
+    else:
+        raise CommandFailed(asked.reason, USAGE)
+
+
+@asynccontextmanager
+async def _inside(settings: Settings, *, drives: bool) -> AsyncIterator[Api]:
+    import httpx
+
+    from app import visit
+    from composition.visit import workers_alive
+    from controllers.terminal.api import Api
+    from controllers.terminal.inside import Inside
+
+    if drives and settings.postgres_dsn:
+        drives = not await workers_alive(settings)
+    headers = {"X-API-Key": "operator"}
+    async with (
+        visit(settings, drives=drives) as app,
+        httpx.AsyncClient(transport=Inside(app), base_url="http://inside", headers=headers) as client,
+    ):
+        yield Api(client, "the database", is_inside=True)
+
+
+@asynccontextmanager
+async def _open_services() -> AsyncIterator[Services]:
+    from app import build_services
+
+    settings = _settings()
+    _quiet(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     here = build_services(settings)
     async with here.db:
         yield here
+
+
+def _quiet(settings: Settings) -> None:
+    """Errors only: the terminal belongs to the answer, which says what was refused and what failed."""
+    from services import logs
+
+    logs.configure(level="error", form=settings.log_format, module=settings.log_module)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # connections given up in the middle are not the user's
 
 
 def _say_started(settings: Settings) -> Callable[[str], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from composition.tracing import build_tracer
 from config import VERSION, Settings
@@ -42,6 +43,8 @@ class Around:
     metrics: Metrics
     background: Background
     drives: bool = True
+    alone: bool = True
+    """Whether this process stays: a SQLite file is locked then, and news of other processes is listened for."""
 
 
 def build_known(db: AsyncDAL, audit: AuditLog, permissions: PermissionService, code: CodeRules) -> Registry:
@@ -83,8 +86,9 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
                 queued_most=settings.max_queued_executions,
                 shutdown_s=max(0.5, settings.shutdown_seconds - 2.0),
                 drives=around.drives,
+                listens=around.drives or around.alone,
             ),
-            lock=None if settings.postgres_dsn else settings.data_dir / "millrace.db.lock",
+            lock=None if settings.postgres_dsn or not around.alone else lock_path(settings),
             http_allow_hosts=settings.http_allow_hosts,
             secrets_dir=settings.secrets_dir,
             telemetry=Telemetry(around.metrics, build_tracer(settings, around.background, around.metrics)),
@@ -93,6 +97,11 @@ def build_execution(settings: Settings, known: Registry, around: Around) -> Exec
     )
     around.metrics.watch_driving(lambda: execution.driving)
     return execution
+
+
+def lock_path(settings: Settings) -> Path:
+    """The file whose lock gives the right to drive the executions of a SQLite database."""
+    return settings.data_dir / "millrace.db.lock"
 
 
 def _limits(settings: Settings) -> Limits:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from controllers import access_views as views
 from controllers import body, envelope, idempotency, pages
@@ -20,11 +21,13 @@ from models.audit import AuditFilter
 from services.access.accounts import Account
 from services.access.key_service import KeyWish
 from services.access.permissions import Scope
+from services.access.record import AuditRecord
 from services.errors import Denied
 from services.idempotency import Also
 
 blueprint = Blueprint("access", __name__, url_prefix="/api/v1")
 ID = "id"
+NDJSON = "application/x-ndjson"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Community = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -60,6 +63,12 @@ class KeysQuery(pages.PageQuery):
         None, ge=1, le=2**53, description="Keys of this user; administrators only, unless it is you"
     )
     everyone: bool = Field(False, description="Keys of all users; administrators only")
+
+
+class UsersQuery(pages.PageQuery):
+    """Which users."""
+
+    name: str | None = Field(None, max_length=100, description="The one of exactly this name")
 
 
 class CreateUser(Strict):
@@ -207,12 +216,13 @@ async def me() -> Response:
 
 @blueprint.get("/users")
 @requires(Permission.USER_ADMIN)
-@describe(Operation(tag="access", query=pages.PageQuery, answers={200: list[views.UserView]}))
+@describe(Operation(tag="access", query=UsersQuery, answers={200: list[views.UserView]}))
 async def list_users() -> Response:
     """List users by id, with their roles."""
-    at = pages.window(body.query(pages.PageQuery), int)
+    query = body.query(UsersQuery)
+    at = pages.window(query, int)
     after = at.after[0] if at.after else 0
-    found, total = await services().accounts.list(after=after, limit=at.limit + 1, offset=at.offset)
+    found, total = await services().accounts.list(after=after, limit=at.limit + 1, offset=at.offset, name=query.name)
     shown = found[: at.limit]
     more = (shown[-1].user.id,) if len(found) > at.limit else None
     meta = pages.pagination(at, total=total, shown=shown, next_key=more)
@@ -304,9 +314,8 @@ class RoleName(Strict):
 @requires(Permission.AUDIT_VIEW)
 @describe(Operation(tag="access", query=AuditQuery, answers={200: list[views.AuditView]}))
 async def list_audit() -> Response:
-    """List the audit record, newest first."""
+    """List the audit record, newest first; with `Accept: application/x-ndjson` every match, oldest first, one a line."""
     query = body.query(AuditQuery)
-    at = pages.window(query, *pages.TIME_AND_ID)
     wanted = AuditFilter(
         actor_id=query.actor,
         action=query.action,
@@ -316,9 +325,19 @@ async def list_audit() -> Response:
         since=query.since,
         until=query.until,
     )
+    if NDJSON in request.headers.get("Accept", ""):
+        answer = Response(_audit_lines(services().record, wanted), content_type=NDJSON)
+        answer.timeout = None
+        return answer
+    at = pages.window(query, *pages.TIME_AND_ID)
     found = await services().record.page(wanted, at.after, limit=at.limit, offset=at.offset)
     meta = pages.pagination(at, total=found.total, shown=found.rows, next_key=found.next_key, capped=found.capped)
     return envelope.ok([views.audit(row) for row in found.rows], meta={"pagination": meta})
+
+
+async def _audit_lines(record: AuditRecord, wanted: AuditFilter) -> AsyncIterator[bytes]:
+    async for rows in record.all(wanted):
+        yield b"".join(envelope.dumps(views.audit(row)) + b"\n" for row in rows)
 
 
 @blueprint.get("/audit/verify")

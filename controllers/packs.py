@@ -15,6 +15,7 @@ from controllers.openapi import Operation, describe
 from controllers.registry import WorkflowsQuery, answer_list, caller
 from controllers.shapes import BaseModel
 from models.packs import PackPage, PackRow
+from services.errors import Denied
 from services.registry import views
 from services.registry.packs import PackWritten
 from services.registry.sharing import Subject
@@ -84,6 +85,18 @@ async def create_pack() -> Response:
     answer = _written(written, "Pack created", status=201)
     answer.headers["Location"] = f"/api/v1/packs/{written.pack.ref}"
     return idempotency.replayed(answer) if written.replayed else answer
+
+
+@blueprint.post("/packs/sync")
+@requires(Permission.PACK_WRITE)
+@describe(Operation(tag="packs", answers={200: list[shapes.SyncView]}, errors=(403,)))
+async def sync_packs() -> Response:
+    """Load every pack below `PACKS_DIR` that is new or changed, as a start of the server does; for administrators."""
+    by = caller()
+    if not by.actor.is_admin:
+        raise Denied("Only an administrator may load packs that have no owner yet")
+    reports = await services().registry.packs.install(by)
+    return envelope.ok([report.to_json() for report in reports], message=f"{len(reports)} packs loaded")
 
 
 @blueprint.get("/packs/<ref>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,14 @@ import click
 
 from app import create_app
 from cli import main as command_line
+from controllers.terminal.command import is_common
 from config import load
 from controllers.errors import STATUS
 from controllers.guards import is_public_read, permission_of
 from controllers.openapi import TAGS, error_statuses, operation_of
 from services import errors
 from services.access.permissions import ADMIN_ONLY, Permission, Scope
+from docs.cli_examples import EXAMPLES, SHOWN_ONLY
 from services.metrics import Metrics
 
 MARK = "<!-- generated from the code by `make docs`; do not edit -->"
@@ -110,20 +113,71 @@ def metrics_page() -> str:
 
 
 def cli_page() -> str:
-    """Every command."""
-    lines = ["# Command line", "", MARK, "", "`millrace COMMAND`, or `python -m cli COMMAND` in a checkout.", ""]
-    lines += ["`-o json` before the command answers JSON instead of a table.", ""]
-    lines += [
-        "Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 the database cannot be reached.",
-        "",
-    ]
+    """Every command, with an example of each."""
+    lines = ["# Command line", "", MARK, "", *CLI_HEAD.splitlines(), ""]
     for path, command in _commands(command_line, "millrace"):
         arguments = [_argument(parameter) for parameter in command.params if isinstance(parameter, click.Argument)]
-        lines += [f"## {' '.join([path, *arguments])}", "", command.help or "", ""]
-        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        lines += [f"## {' '.join([path, *arguments])}", "", *_help(command), ""]
+        options = [
+            parameter
+            for parameter in command.params
+            if isinstance(parameter, click.Option) and not is_common(parameter)
+        ]
         lines += [f"- `{' / '.join([*o.opts, *o.secondary_opts])}` {o.help or ''}".rstrip() for o in options]
         lines += [""] if options else []
+        lines += [f"```bash {'norun' if path in SHOWN_ONLY else 'plain'}", EXAMPLES[path], "```", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+CLI_HEAD = """`millrace COMMAND`, or `python -m cli COMMAND` in a checkout.
+
+## Whom a command asks
+
+Commands speak the HTTP API, so they do, refuse and record what a request would.
+
+1. `--url` or `MILLRACE_URL`: that server, with the key in `--key` or `MILLRACE_KEY`.
+2. Else, when a server holds the SQLite database of these settings (`DATA_DIR`): that server; its lock file says where it listens. It wants a key, too.
+3. Else, with a key and without a database here: the server at `HOST` and `PORT`, when one answers.
+4. Else the database of these settings itself, as the operator of this machine, who needs no key. On PostgreSQL that is so beside servers and workers as well.
+
+`--direct` goes to the database even while a server holds it: for the operator who has lost the last key. It writes rows, as any request does, and leaves driving to the server.
+
+`backup`, `restore`, `migrate` and `import` always work on the database of these settings; `validate` needs neither server nor database.
+
+`run` and `executions follow` drive executions themselves while no server or worker does. Until they end they drive whatever else is due in that database, too, as a server would.
+
+## Options of every command
+
+- `-o, --output table|json` Form of the answer; before or behind the command. JSON goes to standard output, everything else to standard error.
+- `--url` Where the server is.
+- `--key` API key; better in `MILLRACE_KEY`, where other users of the machine do not see it.
+- `--direct` The database itself, even beside a server.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | done; of `run` and `follow`: the execution completed |
+| 1 | refused or failed; the execution failed; the audit record is broken; a definition is not valid |
+| 2 | wrong usage or settings, or a key is missing |
+| 3 | the server or the database cannot be reached |
+| 4 | the execution was cancelled |
+| 5 | the execution has not ended within `--timeout` |
+| 130 | interrupted with Ctrl-C; what was started goes on, and how to follow it is said |
+
+## Completion
+
+```bash norun
+eval "$(millrace completion bash)"                                    # ~/.bashrc
+eval "$(millrace completion zsh)"                                     # ~/.zshrc
+millrace completion fish > ~/.config/fish/completions/millrace.fish
+```
+
+Commands and options are completed, and workflows and executions as far as the server or the database answers."""
+
+
+def _help(command: click.Command) -> list[str]:
+    return inspect.cleandoc(command.help or "").splitlines()
 
 
 def _argument(parameter: click.Argument) -> str:

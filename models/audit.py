@@ -64,6 +64,16 @@ async def page(
     return rows
 
 
+async def onward(db: AsyncDAL, wanted: AuditFilter, *, after: tuple[datetime, UUID] | None, limit: int) -> list[Row]:
+    """Entries, oldest first, behind a sort key (time, id)."""
+    a = db.audit_log
+    query = _query(db, wanted)
+    if after is not None:
+        query &= db.after(a.at | a.id, after)
+    rows: list[Row] = await db(query).select(orderby=a.at | a.id, limit=limit)
+    return rows
+
+
 async def count(db: AsyncDAL, wanted: AuditFilter, *, cap: int) -> int:
     """How many entries match, at most `cap`."""
     conditions = [

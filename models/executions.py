@@ -308,3 +308,14 @@ async def beat(db: Any, *, worker: UUID, driving: int, stopping: bool) -> bool:
 async def leave(db: Any, worker: UUID) -> None:
     """A worker is done."""
     await db.sql(LEAVE, into=db.worker, id=worker)
+
+
+ALIVE_PG = f"""
+SELECT count(*) AS n FROM worker WHERE NOT stopping AND heartbeat_at > now() - interval '{LEASE_S} seconds'
+"""
+
+
+async def count_alive(db: Any) -> int:
+    """How many workers live (PostgreSQL); 0 in a database without tables."""
+    there = await db.sql("SELECT to_regclass('worker') IS NOT NULL AS there").scalar()
+    return int(await db.sql(ALIVE_PG).scalar()) if there else 0

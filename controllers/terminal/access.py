@@ -1,36 +1,29 @@
-"""`millrace key` and `millrace user`: for the operator on the machine, who needs no key."""
+"""`millrace key` and `millrace user`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import click
 
-import models.access
-from controllers.access_views import account as account_view
-from controllers.context import Services
+from controllers.terminal.api import USAGE, Api, CommandFailed, at
+from controllers.terminal.command import Group
 from controllers.terminal.session import Terminal
-from models.access import RoleRow, UserRow
-from services.access.actor import SYSTEM
-from services.access.authentication import utc_now
-from services.access.key_service import KeyWish
 from services.access.permissions import Scope
-from services.errors import NotFound
 
 KEY_COLUMNS = ("id", "user_id", "name", "prefix", "scopes", "community_id", "expires_at", "revoked_at", "last_used_at")
 USER_COLUMNS = ("id", "name", "email", "is_admin", "is_active", "roles")
 
 
-@click.group("key")
+@click.group("key", cls=Group)
 def key_group() -> None:
     """Make, list, rotate and revoke API keys."""
 
 
 @key_group.command("create")
-@click.option("--user", required=True, help="Name of the user whose key it is.")
+@click.option("--user", help="Name of the user whose key it is; default: whose key is used.")
 @click.option("--name", default="from the command line", show_default=True, help="What the key is for.")
 @click.option(
     "--scope",
@@ -42,38 +35,44 @@ def key_group() -> None:
 @click.option("--community", type=click.IntRange(1), help="Limit the key to one community.")
 @click.option("--days", type=click.IntRange(1, 36500), help="The key expires after this many days.")
 @click.pass_obj
-def create_key(session: Terminal, /, user: str, **wished: Any) -> None:
+def create_key(session: Terminal, /, user: str | None, **wished: Any) -> None:
     """Make an API key and print it; it is shown only now."""
 
-    async def work(here: Services) -> dict[str, Any]:
-        found = await _user(here, user)
-        days = wished["days"]
-        wish = KeyWish(
-            name=wished["name"],
-            user_id=found.id,
-            scopes=[Scope(scope) for scope in wished["scopes"]],
-            community_id=wished["community"],
-            expires_at=utc_now() + timedelta(days=days) if days else None,
-        )
-        made = await here.keys.create(wish, by=SYSTEM)
-        return {"id": made.row.id, "user_id": made.row.user_id, "prefix": made.row.prefix, "key": made.text}
+    from services.access.authentication import utc_now
 
-    session.show_one(session.run(work))
+    async def work(api: Api) -> dict[str, Any]:
+        if user is None and api.is_inside:
+            raise CommandFailed("Say whose key it is: --user NAME", USAGE)
+        days = wished["days"]
+        body = {
+            "name": wished["name"],
+            "user_id": None if user is None else (await _user(api, user))["id"],
+            "scopes": wished["scopes"],
+            "community_id": wished["community"],
+            "expires_at": (utc_now() + timedelta(days=days)).isoformat() if days else None,
+        }
+        made = await api.data("POST", "/api-keys", body)
+        return {name: made[name] for name in ("id", "user_id", "prefix", "key")}
+
+    session.show_one(session.ask(work))
 
 
 @key_group.command("list")
 @click.option("--user", help="Only the keys of this user.")
+@click.option(
+    "--mine", is_flag=True, help="Only the keys of whose key is used; nobody but an administrator sees others."
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.pass_obj
-def list_keys(session: Terminal, user: str | None, limit: int) -> None:
+def list_keys(session: Terminal, user: str | None, mine: bool, limit: int) -> None:
     """List API keys, newest first."""
 
-    async def work(here: Services) -> list[dict[str, Any]]:
-        whose = (await _user(here, user)).id if user else None
-        rows, _ = await here.keys.list(whose, limit=limit, offset=0)
-        return [asdict(row) for row in rows]
+    async def work(api: Api) -> list[dict[str, Any]]:
+        whose = (await _user(api, user))["id"] if user else None
+        everyone = True if whose is None and not mine else None
+        return await api.rows("/api-keys", count=limit, user_id=whose, everyone=everyone)
 
-    session.show(session.run(work), KEY_COLUMNS)
+    session.show(session.ask(work), KEY_COLUMNS)
 
 
 @key_group.command("revoke")
@@ -81,8 +80,7 @@ def list_keys(session: Terminal, user: str | None, limit: int) -> None:
 @click.pass_obj
 def revoke_key(session: Terminal, key_id: UUID) -> None:
     """End an API key; running servers refuse it within two seconds."""
-    at = session.run(lambda here: here.keys.revoke(key_id, by=SYSTEM))
-    session.show_one({"id": key_id, "revoked_at": at})
+    session.show_one(session.ask(lambda api: api.data("DELETE", at("api-keys", key_id))))
 
 
 @key_group.command("rotate")
@@ -97,11 +95,12 @@ def revoke_key(session: Terminal, key_id: UUID) -> None:
 @click.pass_obj
 def rotate_key(session: Terminal, key_id: UUID, overlap: int) -> None:
     """Replace an API key by one that reaches as far, and print it."""
-    made, until = session.run(lambda here: here.keys.rotate(key_id, overlap=timedelta(seconds=overlap), by=SYSTEM))
-    session.show_one({"id": made.row.id, "prefix": made.row.prefix, "key": made.text, "old_key_valid_until": until})
+    path = at("api-keys", key_id, "rotate")
+    made = session.ask(lambda api: api.data("POST", path, {"overlap_seconds": overlap}))
+    session.show_one({name: made[name] for name in ("id", "prefix", "key", "old_key_valid_until")})
 
 
-@click.group("user")
+@click.group("user", cls=Group)
 def user_group() -> None:
     """Add, list and change users and their roles."""
 
@@ -114,7 +113,7 @@ def user_group() -> None:
 def create_user(session: Terminal, name: str, email: str | None, admin: bool) -> None:
     """Add a user."""
     values = {"name": name, "email": email, "is_admin": admin}
-    session.show_one(account_view(session.run(lambda here: here.accounts.create(values, by=SYSTEM))))
+    session.show_one(session.ask(lambda api: api.data("POST", "/users", values)))
 
 
 @user_group.command("list")
@@ -122,12 +121,7 @@ def create_user(session: Terminal, name: str, email: str | None, admin: bool) ->
 @click.pass_obj
 def list_users(session: Terminal, limit: int) -> None:
     """List users with their roles."""
-
-    async def work(here: Services) -> list[dict[str, Any]]:
-        found, _ = await here.accounts.list(after=0, limit=limit, offset=0)
-        return [account_view(account) for account in found]
-
-    session.show(session.run(work), USER_COLUMNS)
+    session.show(session.ask(lambda api: api.rows("/users", count=limit)), USER_COLUMNS)
 
 
 @user_group.command("set")
@@ -139,11 +133,12 @@ def set_user(session: Terminal, /, name: str, **flags: bool | None) -> None:
     """Change what a user is."""
     values = {flag: value for flag, value in flags.items() if value is not None}
 
-    async def work(here: Services) -> dict[str, Any]:
-        found = await _user(here, name)
-        return account_view(await here.accounts.update(found.id, values, by=SYSTEM))
+    async def work(api: Api) -> dict[str, Any]:
+        found = await _user(api, name)
+        changed: dict[str, Any] = await api.data("PUT", at("users", found["id"]), values)
+        return changed
 
-    session.show_one(session.run(work))
+    session.show_one(session.ask(work))
 
 
 @user_group.command("role")
@@ -155,16 +150,16 @@ def set_user(session: Terminal, /, name: str, **flags: bool | None) -> None:
 def set_role(session: Terminal, name: str, community: int, role: str, remove: bool) -> None:
     """Give a user a role in a community, or take it away."""
 
-    async def work(here: Services) -> dict[str, Any]:
-        held = RoleRow(user_id=(await _user(here, name)).id, community_id=community, role=role)
-        change = here.accounts.take_role if remove else here.accounts.give_role
-        return account_view(await change(held, by=SYSTEM))
+    async def work(api: Api) -> dict[str, Any]:
+        path = at("users", (await _user(api, name))["id"], "roles", community, role)
+        held: dict[str, Any] = await api.data("DELETE" if remove else "PUT", path)
+        return held
 
-    session.show_one(session.run(work))
+    session.show_one(session.ask(work))
 
 
-async def _user(here: Services, name: str) -> UserRow:
-    found = await models.access.user_named(here.db, name)
-    if found is None:
-        raise NotFound(f"There is no user {name!r}")
-    return found
+async def _user(api: Api, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = await api.data("GET", "/users", name=name)
+    if not found:
+        raise CommandFailed(f"There is no user {name!r}; millrace user list shows them")
+    return found[0]

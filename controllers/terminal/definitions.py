@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from controllers.terminal.command import Command
 from controllers.terminal.session import FAILED, Terminal
-from services.engine.compile import compile_definition
-from services.errors import Invalid
-from services.formats import strict_json, strict_yaml
-from services.registry import drafts
-from services.registry.checking import located
-from services.registry.drafts import Draft
-from services.registry.findings import Findings
+
+if TYPE_CHECKING:  # the engine is loaded when there is something to check
+    from services.registry.findings import Findings
 
 COLUMNS = ("file", "result", "place", "message")
 
 
-@click.command("validate")
+@click.command("validate", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.pass_obj
@@ -35,6 +32,9 @@ def validate(session: Terminal, files: tuple[str, ...], strict: bool) -> None:
 
 def _checked(name: str) -> list[dict[str, Any]]:
     """What is to be said about one file."""
+    from services.errors import Invalid
+    from services.formats import strict_json, strict_yaml
+
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:
         document = strict_json.loads(raw) if name.endswith(".json") else strict_yaml.loads(raw)[0]
@@ -48,9 +48,14 @@ def _checked(name: str) -> list[dict[str, Any]]:
 
 def _findings(document: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Errors and warnings of a definition, alone or with the fields of a workflow around or beside it."""
+    from services.engine.compile import compile_definition
+    from services.registry import drafts
+    from services.registry.checking import located
+    from services.registry.findings import Findings
+
     findings = Findings()
     wrapped = isinstance(document, dict) and "definition" in document
-    draft = drafts.read(document, findings) if wrapped else Draft(definition=_bare(document, findings))
+    draft = drafts.read(document, findings) if wrapped else drafts.Draft(definition=_bare(document, findings))
     drafts.check(draft, findings)
     compiled = compile_definition(draft.definition)
     loc = ("definition",) if wrapped else ()
@@ -59,6 +64,8 @@ def _findings(document: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 
 
 def _bare(document: Any, findings: Findings) -> Any:
+    from services.registry import drafts
+
     if drafts.is_definition(document) and not drafts.is_package(document):
         return drafts.read(document, findings).definition
     return document

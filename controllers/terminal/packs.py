@@ -1,4 +1,4 @@
-"""`millrace pack`: for the operator on the machine, who needs no key."""
+"""`millrace pack`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from typing import Any
 
 import click
 
-from controllers.context import Services
-from controllers.terminal.session import FAILED, Terminal
-from models.packs import PackPage
-from services.access.actor import SYSTEM
-from services.registry import views
-from services.registry.caller import Caller
-from services.registry.pack_sync import SyncReport
+from controllers.terminal.api import FAILED, Api, at
+from controllers.terminal.command import Group
+from controllers.terminal.session import Terminal
 
 PACK_COLUMNS = ("ref", "label", "version", "source", "workflow_count", "owner_id")
 FILE_COLUMNS = ("file", "ref", "result", "message")
-OPERATOR = Caller(actor=SYSTEM)
-SHOWN = 1_000
+SHOWN = 10_000
 
 
-@click.group("pack")
+@click.group("pack", cls=Group)
 def pack_group() -> None:
     """List, show, check, load and remove packs."""
 
@@ -30,12 +25,7 @@ def pack_group() -> None:
 @click.pass_obj
 def list_packs(session: Terminal, tag: str | None) -> None:
     """List packs by ref, with the number of their workflows."""
-
-    async def work(here: Services) -> list[dict[str, Any]]:
-        rows, _ = await here.registry.packs.page(PackPage(after="", count=SHOWN, tag=tag))
-        return [views.pack_summary(row) for row in rows]
-
-    session.show(session.run(work), PACK_COLUMNS)
+    session.show(session.ask(lambda api: api.rows("/packs", count=SHOWN, tag=tag)), PACK_COLUMNS)
 
 
 @pack_group.command("show")
@@ -43,13 +33,9 @@ def list_packs(session: Terminal, tag: str | None) -> None:
 @click.pass_obj
 def show_pack(session: Terminal, ref: str) -> None:
     """Show a pack with its workflows and actions."""
-
-    async def work(here: Services) -> dict[str, Any]:
-        _, shown = await here.registry.packs.get(ref, OPERATOR)
-        names = {kind: [item["ref"] for item in shown[kind]] for kind in ("workflows", "actions")}
-        return {**shown, **names}
-
-    session.show_one(session.run(work))
+    shown = session.ask(lambda api: api.data("GET", at("packs", ref)))
+    names = {kind: [item["ref"] for item in shown[kind]] for kind in ("workflows", "actions")}
+    session.show_one({**shown, **names})
 
 
 @pack_group.command("sync")
@@ -59,14 +45,15 @@ def show_pack(session: Terminal, ref: str) -> None:
 def sync_packs(session: Terminal, ref: str | None, force: bool) -> None:
     """Load the files of pack REF; without REF, of every pack below PACKS_DIR that is new or changed."""
 
-    async def work(here: Services) -> list[SyncReport]:
+    async def work(api: Api) -> list[dict[str, Any]]:
         if ref is None:
-            return await here.registry.packs.install(OPERATOR)
-        return [await here.registry.packs.sync(ref, OPERATOR, force=force)]
+            loaded: list[dict[str, Any]] = await api.data("POST", "/packs/sync")
+            return loaded
+        return [await api.data("POST", at("packs", ref, "workflows", "sync"), force=force)]
 
-    reports = session.run(work)
+    reports = session.ask(work)
     session.show([line for report in reports for line in _lines(report)], FILE_COLUMNS)
-    if any(report.errors for report in reports):
+    if any(report["errors"] for report in reports):
         raise SystemExit(FAILED)
 
 
@@ -75,11 +62,7 @@ def sync_packs(session: Terminal, ref: str | None, force: bool) -> None:
 @click.pass_obj
 def check_pack(session: Terminal, ref: str) -> None:
     """Check the files of a pack without loading them."""
-
-    async def work(here: Services) -> dict[str, Any]:
-        return await here.registry.packs.validate(ref, OPERATOR)
-
-    found = session.run(work)
+    found = session.ask(lambda api: api.data("POST", at("packs", ref, "workflows", "validate")))
     session.show([_problem(error) for errors in found["errors"].values() for error in errors], FILE_COLUMNS)
     if found["error_count"]:
         raise SystemExit(FAILED)
@@ -91,15 +74,11 @@ def check_pack(session: Terminal, ref: str) -> None:
 @click.pass_obj
 def remove_pack(session: Terminal, ref: str, cascade: bool) -> None:
     """Remove a pack with its workflows and actions; history stays readable."""
-
-    async def work(here: Services) -> None:
-        await here.registry.packs.delete(ref, OPERATOR, cascade=cascade)
-
-    session.run(work)
+    session.ask(lambda api: api.data("DELETE", at("packs", ref), cascade=cascade))
     session.show_one({"removed": ref})
 
 
-def _lines(report: SyncReport) -> list[dict[str, Any]]:
+def _lines(report: dict[str, Any]) -> list[dict[str, Any]]:
     lines = [
         {
             "file": workflow["file"],
@@ -107,10 +86,10 @@ def _lines(report: SyncReport) -> list[dict[str, Any]]:
             "result": "created" if workflow["created"] else "loaded",
             "message": "; ".join(warning["message"] for warning in workflow["warnings"]) or None,
         }
-        for workflow in report.workflows
+        for workflow in report["workflows"]
     ]
-    gone = [{"ref": ref, "result": "disabled", "message": "its file is gone"} for ref in report.disabled]
-    return [*lines, *gone, *(_problem(error) for error in report.errors)]
+    gone = [{"ref": ref, "result": "disabled", "message": "its file is gone"} for ref in report["disabled"]]
+    return [*lines, *gone, *(_problem(error) for error in report["errors"])]
 
 
 def _problem(error: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Backend(Protocol):
         """End it."""
         ...
 
-    async def migrate(self, folder: Path) -> list[str]:
+    async def migrate(self, folder: Path, upto: int | None = None) -> list[str]:
         """Apply what is missing; the names of what was applied."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from pathlib import Path
@@ -17,6 +17,7 @@ from models.dal.compiler import Changing, Compiler, Selecting
 from models.dal.errors import ReadOnly
 from models.dal.options import Options
 from models.dal.postgres import Postgres
+from models.dal.postgres_copy import copy_in, copy_out
 from models.dal.postgres_group import How, Single
 from models.dal.shape import Const, Param
 from models.dal.sqlite import Sqlite
@@ -81,9 +82,12 @@ class AsyncDAL:
         self.__dict__[name] = table
         return table
 
-    async def migrate(self, folder: str | Path) -> list[str]:
-        """Apply the numbered files of `folder/sqlite` or `folder/postgres`; the names of those that were missing."""
-        return await self._backend.migrate(Path(folder))
+    async def migrate(self, folder: str | Path, *, upto: int | None = None) -> list[str]:
+        """Apply the numbered files of `folder/sqlite` or `folder/postgres`; the names of those that were missing.
+
+        `upto`: none with a greater number.
+        """
+        return await self._backend.migrate(Path(folder), upto)
 
     async def check_schema(self) -> list[str]:
         """How the database and the declarations differ; empty when they agree."""
@@ -133,10 +137,20 @@ class AsyncDAL:
         return min(pages, free)
 
     async def backup(self, path: Path) -> None:
-        """Copy the SQLite database, as of one moment, into a new file. Raises TypeError on PostgreSQL: use pg_dump."""
+        """Copy the SQLite database, as of one moment, into a new file. Raises TypeError on PostgreSQL: `copy_out`."""
         if not isinstance(self._backend, Sqlite):
-            raise TypeError("a PostgreSQL database is backed up by pg_dump")
+            raise TypeError("a PostgreSQL database is no file")
         await self._backend.backup(path)
+
+    async def copy_out(self, folder: Path) -> dict[str, list[str]]:
+        """Write every declared table of a PostgreSQL database, as of one moment, into a folder; table -> columns."""
+        async with self.dedicated() as connection:
+            return await copy_out(connection, self.tables, folder)
+
+    async def copy_in(self, folder: Path, tables: Mapping[str, Sequence[str]], *, emptied: Sequence[str] = ()) -> None:
+        """Read what `copy_out` wrote, after emptying some tables; in one transaction."""
+        async with self.dedicated() as connection:
+            await copy_in(connection, tables, folder, emptied)
 
     # ------------------------------------------------------------ statements
 

@@ -42,8 +42,8 @@ class Migration:
         return applied is not None
 
 
-def read_migrations(folder: Path) -> list[Migration]:
-    """The files of a folder in order. Raises MigrationFailed for a missing folder, a bad name or a number used twice."""
+def read_migrations(folder: Path, upto: int | None = None) -> list[Migration]:
+    """The files of a folder in order, up to a number. Raises MigrationFailed for a missing folder, a bad name or a number used twice."""
     if not folder.is_dir():
         raise MigrationFailed(f"no migrations in {folder}")
     found: dict[int, Migration] = {}
@@ -57,4 +57,4 @@ def read_migrations(folder: Path) -> list[Migration]:
             raise MigrationFailed(f"{path.name} and {found[version].name} have the same number")
         digest = hashlib.sha256(text.encode()).hexdigest()
         found[version] = Migration(version=version, name=path.stem, sha256=digest, sql=text)
-    return [found[version] for version in sorted(found)]
+    return [found[version] for version in sorted(found) if upto is None or version <= upto]

@@ -156,9 +156,9 @@ class Postgres:
 
     # ------------------------------------------------------------ schema
 
-    async def migrate(self, folder: Path) -> list[str]:
+    async def migrate(self, folder: Path, upto: int | None = None) -> list[str]:
         """Apply what is missing; the names of what was applied."""
-        migrations = read_migrations(folder / "postgres")
+        migrations = read_migrations(folder / "postgres", upto)
         async with self.dedicated() as connection:
             return await apply(connection, migrations)
 

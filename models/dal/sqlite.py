@@ -193,9 +193,9 @@ class Sqlite:
         """Copy the file as of one moment, while others read and write."""
         await asyncio.to_thread(copy_database, self._url.path, path)
 
-    async def migrate(self, folder: Path) -> list[str]:
+    async def migrate(self, folder: Path, upto: int | None = None) -> list[str]:
         """Apply what is missing; the names of what was applied."""
-        return await asyncio.to_thread(apply, self._url.path, read_migrations(folder / "sqlite"))
+        return await asyncio.to_thread(apply, self._url.path, read_migrations(folder / "sqlite", upto))
 
     async def columns(self) -> Mapping[str, set[str]]:
         """Table name to column names."""

@@ -58,8 +58,11 @@ class Accounts:
             raise NotFound(f"There is no user {user_id}")
         return Account(user, await models.access.roles_of(self._db, [user_id]))
 
-    async def list(self, *, after: int, limit: int, offset: int) -> tuple[list[Account], int]:
-        """Users by id with their roles, and how many there are."""
+    async def list(self, *, after: int, limit: int, offset: int, name: str | None = None) -> tuple[list[Account], int]:
+        """Users by id with their roles, and how many there are; with `name` the one of that name."""
+        if name is not None:
+            named = await models.access.user_named(self._db, name)
+            return ([] if named is None else [await self.get(named.id)]), int(named is not None)
         found = await models.access.users(self._db, after=after, limit=limit, offset=offset)
         held: dict[int, list[RoleRow]] = defaultdict(list)
         for role in await models.access.roles_of(self._db, [user.id for user in found]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from models.audit import AuditFilter
 from models.dal import AsyncDAL, Row
 
 COUNT_CAP = 10_000
+PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +39,12 @@ class AuditRecord:
         shown = rows[:limit]
         more = (shown[-1].at, shown[-1].id) if len(rows) > limit else None
         return AuditPage(rows=shown, total=min(total, COUNT_CAP), capped=total > COUNT_CAP, next_key=more)
+
+    async def all(self, wanted: AuditFilter) -> AsyncIterator[Sequence[Row]]:
+        """Every entry, oldest first, in pages; memory does not grow with their number."""
+        after = None
+        while rows := await models.audit.onward(self._db, wanted, after=after, limit=PAGE):
+            yield rows
+            after = (rows[-1].at, rows[-1].id)
+            if len(rows) < PAGE:
+                return

@@ -34,6 +34,7 @@ from services.execution.driver import Tools
 from services.execution.dry_run import DryRun
 from services.execution.evaluator import ExpressionWorker, WorkerEvaluator
 from services.execution.family import Family
+from services.execution.file_lock import FileLock
 from services.execution.inquiries import Inquiries
 from services.execution.journal import Journal
 from services.execution.known_actions import KnownActions
@@ -46,7 +47,7 @@ from services.execution.starting import ENGINE_VERSION, Parallel, Starter
 from services.execution.stream import Streams, Tidings
 from services.execution.telemetry import Telemetry
 from services.execution.waiting import Waiters
-from services.execution.worker import FileLock, Worker
+from services.execution.worker import Worker
 from services.idempotency import Idempotency
 from services.registry.versions import Versions
 
@@ -208,7 +209,7 @@ class Execution:
         yield dispatcher.sweep_for_ever()
         if self.needs.rules.drives:
             yield self.worker.beat_for_ever()
-        if self._queued:
+        if self._queued and self.needs.rules.listens:
             yield Listener(self.needs.db, dispatcher).listen_for_ever()
         if consumer is not None:
             yield consumer.consume_for_ever()
@@ -283,6 +284,11 @@ class Execution:
     def is_alive(self) -> bool:
         """Whether executions are being driven; for readiness."""
         return self._serving is not None and not self._serving.done()
+
+    def listens_at(self, address: str) -> None:
+        """Say in the lock file where requests are answered, for commands on this machine."""
+        if self._lock is not None:
+            self._lock.note(address)
 
     async def stop(self) -> None:
         """Hand everything back and be gone."""

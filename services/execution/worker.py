@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import socket
 import time
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,42 +19,6 @@ log = logging.getLogger("millrace.worker")
 BEAT_S = 1.0
 FRESH_S = 2.0
 """An irreversible action begins only when the lease was renewed less than this ago; the lease itself ends after 3 s."""
-
-
-class DatabaseLocked(Exception):
-    """Another process drives the executions of this database file."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"another server uses {path.with_suffix('')} already: it holds {path}")
-
-
-class FileLock:
-    """The right to drive the executions of one SQLite file: an OS lock that ends with the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
-
-    def take(self) -> None:
-        """Lock, or raise DatabaseLocked at once. Taking it again changes nothing."""
-        if self._file is not None:
-            return
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            raise DatabaseLocked(self._path) from None
-        with contextlib.suppress(OSError):  # a full disk: who holds it is only for people to read
-            os.ftruncate(file, 0)
-            os.write(file, f"{os.getpid()}\n".encode())
-        self._file = file
-
-    def release(self) -> None:
-        """Let somebody else drive."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
 
 def boot_time() -> float:

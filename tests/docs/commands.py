@@ -79,6 +79,7 @@ class Shell:
         """Run one block; raises AssertionError saying what the page promised and what came."""
         script = (
             'set -euo pipefail\n[ -f "$STATE" ] && . "$STATE"\nset -a\ncurl() { command curl -sS "$@"; }\n'
+            'millrace() { PYTHONPATH="$PROJECT" python -m cli "$@"; }\n'
             f'{command.text.replace(PLACE, self.url)}\nexport -p > "$STATE"\n'
         )
         ran = subprocess.run(

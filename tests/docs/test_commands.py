@@ -15,6 +15,7 @@ PAGES = [name for name, text in TEXTS.items() if any(commands(text))]
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)  # the page of the command line starts some fifty processes
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_does_what_the_page_says(page: str, tmp_path: Path):
     packs = tmp_path / "work" / "packs"

@@ -1,5 +1,6 @@
 """Keys, users, roles and the audit record, over HTTP on both databases."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -297,6 +298,29 @@ async def test_the_record_is_filtered_and_counted(client, admin, alice):
     assert len(found["data"]) == 2
     assert found["meta"]["pagination"]["total"] == 3
     assert found["meta"]["pagination"]["has_next"]
+
+
+async def test_the_whole_record_comes_as_a_stream_oldest_first(client, admin, alice):
+    for name in ("ida", "ada"):
+        await client.post("/api/v1/users", json={"name": name}, headers=admin)
+    path, lines = "/api/v1/audit?action=create_user", {**admin, "Accept": "application/x-ndjson"}
+
+    answer = await client.get(path, headers=lines)
+    refused = await client.get(path, headers={**alice, "Accept": "application/x-ndjson"})
+
+    entries = [json.loads(line) for line in (await answer.get_data()).splitlines()]
+    assert answer.content_type == "application/x-ndjson"
+    assert [entry["details"]["name"] for entry in entries if entry["actor_id"] == admin.user_id] == ["ida", "ada"]
+    assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
+    assert refused.status_code == 403
+
+
+async def test_a_user_is_found_by_name(client, admin, alice):
+    found = await data_of(await client.get("/api/v1/users?name=alice", headers=admin))
+    nobody = await data_of(await client.get("/api/v1/users?name=Alice", headers=admin))
+
+    assert [user["id"] for user in found] == [alice.user_id]
+    assert nobody == []
 
 
 async def test_the_chain_holds_until_a_row_is_changed(client, here, admin, alice):

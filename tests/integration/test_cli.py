@@ -1,46 +1,27 @@
-"""The command line, in a process of its own form but in this one: same code, same exit codes."""
+"""Keys, users and settings from the command line, on the database itself."""
 
 import json
-import logging
 
 import pytest
-from click.testing import CliRunner
 
-from cli import main
-
-
-@pytest.fixture
-def millrace(tmp_path, monkeypatch):
-    """Runs a command on a database of its own."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    for name in ("POSTGRES_DSN", "DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "new" / "data"))
-
-    def run(*arguments):
-        return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-    run("migrate")
-    yield run
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.captureWarnings(False)
+pytestmark = pytest.mark.db
 
 
 def test_migrating_twice_does_nothing_the_second_time(millrace):
-    again = millrace("-o", "json", "migrate")
+    first = millrace("-o", "json", "migrate")
+    again = millrace("migrate", "-o", "json")
 
-    assert (again.exit_code, json.loads(again.output)) == (0, [])
+    assert json.loads(first.stdout)[0] == {"applied": "0001_init"}
+    assert (again.exit_code, json.loads(again.stdout)) == (0, [])
 
 
 def test_a_user_and_a_key_are_made_and_ended(millrace):
-    user = json.loads(millrace("-o", "json", "user", "create", "ann", "--admin").output)
-    made = json.loads(millrace("-o", "json", "key", "create", "--user", "ann", "--scope", "read", "--days", 3).output)
-    rotated = json.loads(millrace("-o", "json", "key", "rotate", made["id"], "--overlap", 0).output)
+    user = json.loads(millrace("user", "create", "ann", "--admin", "-o", "json").stdout)
+    made = json.loads(millrace("-o", "json", "key", "create", "--user", "ann", "--scope", "read", "--days", 3).stdout)
+    rotated = json.loads(millrace("-o", "json", "key", "rotate", made["id"], "--overlap", 0).stdout)
     revoked = millrace("-o", "json", "key", "revoke", rotated["id"])
 
-    listed = json.loads(millrace("-o", "json", "key", "list", "--user", "ann").output)
+    listed = json.loads(millrace("-o", "json", "key", "list", "--user", "ann").stdout)
     assert user["is_admin"]
     assert made["key"] != rotated["key"]
     assert revoked.exit_code == 0
@@ -51,41 +32,76 @@ def test_a_user_and_a_key_are_made_and_ended(millrace):
 
 def test_roles_are_given_and_taken(millrace):
     millrace("user", "create", "ann")
-    given = json.loads(millrace("-o", "json", "user", "role", "ann", 4, "editor").output)
-    taken = json.loads(millrace("-o", "json", "user", "role", "ann", 4, "editor", "--remove").output)
+    given = json.loads(millrace("-o", "json", "user", "role", "ann", 4, "editor").stdout)
+    taken = json.loads(millrace("-o", "json", "user", "role", "ann", 4, "editor", "--remove").stdout)
 
     assert (given["roles"], taken["roles"]) == ([{"community_id": 4, "role": "editor"}], [])
 
 
-def test_a_table_is_for_people(millrace):
+def test_a_user_is_changed_and_lists_are_tables_for_people(millrace):
     millrace("user", "create", "ann")
+    changed = json.loads(millrace("-o", "json", "user", "set", "ann", "--no-active").stdout)
 
-    lines = millrace("user", "list").output.splitlines()
-
+    lines = millrace("user", "list").stdout.splitlines()
+    assert changed["is_active"] is False
     assert lines[0].split()[:2] == ["ID", "NAME"]
     assert "ann" in lines[1]
 
 
+def test_a_list_is_as_long_as_was_asked_for(millrace):
+    for number in range(3):
+        millrace("user", "create", f"user{number}")
+
+    assert len(json.loads(millrace("-o", "json", "user", "list").stdout)) == 3
+    assert len(json.loads(millrace("-o", "json", "user", "list", "--limit", 2).stdout)) == 2
+
+
 def test_what_is_refused_ends_with_one_and_says_why(millrace):
-    found = millrace("key", "create", "--user", "nobody")
+    missing = millrace("key", "create", "--user", "nobody")
+    millrace("user", "create", "ann")
+    taken = millrace("user", "create", "ann")
+    wrong = millrace("user", "create", "bob", "--email", "nonsense")
 
-    assert found.exit_code == 1
-    assert "no user 'nobody'" in found.output
-
-
-def test_unusable_settings_end_with_two(millrace, monkeypatch):
-    monkeypatch.setenv("PORT", "x")
-
-    found = millrace("migrate")
-
-    assert found.exit_code == 2
-    assert "PORT must be" in found.output
+    assert [found.exit_code for found in (missing, taken, wrong)] == [1, 1, 1]
+    assert "There is no user 'nobody'" in missing.stderr
+    assert "The name ann is taken" in taken.stderr
+    assert "email" in wrong.stderr
 
 
-def test_an_unreachable_database_ends_with_three(millrace, monkeypatch):
-    monkeypatch.setenv("POSTGRES_DSN", "postgresql://127.0.0.1:1/nothing")
+def test_wrong_usage_ends_with_two(millrace):
+    nobody = millrace("key", "create")
+    unknown = millrace("user", "paint")
+    settings = millrace("migrate", PORT="x")
 
-    found = millrace("key", "list")
+    assert [found.exit_code for found in (nobody, unknown, settings)] == [2, 2, 2]
+    assert "--user NAME" in nobody.stderr
+    assert "PORT must be" in settings.stderr
+
+
+def test_an_unreachable_database_ends_with_three(millrace):
+    found = millrace("key", "list", POSTGRES_DSN="postgresql://127.0.0.1:1/nothing")
 
     assert found.exit_code == 3
-    assert "cannot be reached" in found.output
+    assert "cannot be reached" in found.stderr
+
+
+def test_an_address_that_nobody_answers_at_ends_with_three(millrace):
+    found = millrace("user", "list", "--url", "http://127.0.0.1:1", "--key", "k" * 20)
+
+    assert found.exit_code == 3
+    assert "No server answers at http://127.0.0.1:1" in found.stderr
+    assert "MILLRACE_URL" in found.stderr
+
+
+def test_a_server_wants_a_key(millrace):
+    found = millrace("user", "list", "--url", "http://127.0.0.1:1")
+
+    assert found.exit_code == 2
+    assert "MILLRACE_KEY" in found.stderr
+
+
+def test_what_is_done_here_is_in_the_record_as_done_by_the_system(millrace):
+    millrace("user", "create", "ann")
+
+    (entry,) = json.loads(millrace("audit", "list", "-o", "json", "--action", "create_user").stdout)
+    assert (entry["actor_id"], entry["result"], entry["details"]["name"]) == (0, "SUCCESS", "ann")

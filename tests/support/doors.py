@@ -101,6 +101,7 @@ DOORS = {
     ),
     "GET /api/v1/packs": Door(KEY),
     "POST /api/v1/packs": Door(KEY, {"ref": "pack$n", "label": "p", "version": "1"}),
+    "POST /api/v1/packs/sync": Door(ADMIN),
     "GET /api/v1/packs/<ref>": Door(KEY),
     "PUT /api/v1/packs/<ref>": Door(PACK, {"label": "p$n"}),
     "DELETE /api/v1/packs/<ref>": Door(PACK, also=frozenset({409})),
