@@ -78,7 +78,6 @@ class CodeRunner:
 
     async def _perform(self, spec: ActionSpec, call: Call) -> Any:
         rules = self._rules
-        limit_s = call.timeout_s or DEFAULT_TIMEOUT_S
         async with self._slots:
             program = await asyncio.to_thread(_program, spec, rules.packs_dir)
             start = Start(
@@ -91,10 +90,7 @@ class CodeRunner:
                 message = f"{spec.ref} was not begun: it waited, and the lease of this worker may have passed on"
                 raise ActionFailed(message, kind=ErrorType.INTERRUPTED)
             try:
-                ended = await run(start, most_stdout=self._max_bytes, most_stderr=LOG_BYTES, timeout_s=limit_s)
-            except TimeoutError as error:
-                message = f"{spec.ref} did not end within {limit_s:g} seconds"
-                raise ActionFailed(message, kind=ErrorType.TIMEOUT) from error
+                ended = await run(start, most_stdout=self._max_bytes, most_stderr=LOG_BYTES, timeout_s=_limit_s(call))
             except OSError as error:
                 raise ActionFailed(f"{spec.ref} could not be started: {error}") from error
         return _result(spec, call, ended, rules.limits)
@@ -104,6 +100,10 @@ class CodeRunner:
             return call.input
         revealed = {name: self._secrets.reveal(name, pack=spec.pack_ref) for name in spec.secrets}
         return {**(call.input or {}), "secrets": revealed}
+
+
+def _limit_s(call: Call) -> float:
+    return call.timeout_s or DEFAULT_TIMEOUT_S
 
 
 def _program(spec: ActionSpec, packs_dir: Path) -> Program:
@@ -137,9 +137,12 @@ def _result(spec: ActionSpec, call: Call, ended: Ended, limits: Limits) -> Any:
     lines = bytes(ended.stdout.kept).splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
-    failed = ended.code != 0 or not ended.stdout.is_whole
+    failed = ended.code != 0 or ended.timed_out or not ended.stdout.is_whole
     _log(call, lines if failed else lines[:-1], "info")
     _log(call, bytes(ended.stderr.kept).splitlines(), "warning")
+    if ended.timed_out:
+        message = f"{spec.ref} did not end within {_limit_s(call):g} seconds"
+        raise ActionFailed(message, kind=ErrorType.TIMEOUT)
     if not ended.stdout.is_whole:
         message = f"{spec.ref} wrote more than {ended.stdout.keep:,} bytes to stdout"
         raise ActionFailed(message, kind=ErrorType.LIMIT)

@@ -49,18 +49,19 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended: its exit status (128 + n: by signal n), and what it wrote."""
+    """How it ended: its exit status (128 + n: by signal n), what it wrote, and whether it took too long."""
 
     code: int
     stdout: Output
     stderr: Output
+    timed_out: bool
 
 
 TAIL = 4 * 1024
 
 
 async def run(start: Start, *, most_stdout: int, most_stderr: int, timeout_s: float) -> Ended:
-    """Run a program. It is killed when it takes too long (TimeoutError), writes too much to stdout, or is cancelled."""
+    """Run a program. It is killed when it takes too long, writes too much to stdout, or is cancelled."""
     out, err = Output(most_stdout, TAIL, bytearray()), Output(most_stderr, TAIL, bytearray())
     process = await asyncio.create_subprocess_exec(
         *start.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(start.environ), cwd="/", start_new_session=True
@@ -72,12 +73,17 @@ async def run(start: Start, *, most_stdout: int, most_stderr: int, timeout_s: fl
         async with asyncio.timeout(timeout_s):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_feed(process.stdin, start.given))
-                tasks.create_task(_read(process.stdout, out, lambda: _kill(process)))
+                tasks.create_task(_read(process.stdout, out, lambda: _stop(process, asked=start.asked_to_end)))
                 tasks.create_task(_read(process.stderr, err, None))
-            code = await process.wait()
+            await process.wait()
+    except TimeoutError:
+        timed_out = True
+    else:
+        timed_out = False
     finally:
         await _end(process, asked=start.asked_to_end)
-    return Ended(code if code >= 0 else 128 - code, out, err)
+    code = process.returncode or 0
+    return Ended(code if code >= 0 else 128 - code, out, err, timed_out)
 
 
 async def _feed(stdin: asyncio.StreamWriter, given: bytes) -> None:
@@ -99,7 +105,7 @@ async def _read(stream: asyncio.StreamReader, output: Output, too_much: Callable
 async def _end(process: Process, *, asked: bool) -> None:
     """Leave nothing of it running."""
     if process.returncode is None and asked:
-        process.send_signal(signal.SIGTERM)
+        _stop(process, asked=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await process.wait()
@@ -107,6 +113,15 @@ async def _end(process: Process, *, asked: bool) -> None:
         _kill(process)
     async with asyncio.timeout(GONE_S):
         await process.wait()
+
+
+def _stop(process: Process, *, asked: bool) -> None:
+    """Let the process end: one that takes its descendants along is asked, any other is killed."""
+    if not asked:
+        _kill(process)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
 
 
 def _kill(process: Process) -> None:

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -200,7 +201,7 @@ async def test_the_working_folder_is_private_and_gone_afterwards(bench: Bench) -
     ],
 )
 async def test_a_failure_of_python_says_why(bench: Bench, text: str, kind: str, says: str) -> None:
-    outcome = await bench.run(bench.add("fails", text), timeout_s=20)
+    outcome = await bench.run(bench.add("fails", text), timeout_s=45)
 
     assert outcome.error is not None
     assert (outcome.error["type"], outcome.output) == (kind, None)
@@ -311,6 +312,22 @@ async def test_code_that_takes_too_long_is_killed_with_all_it_started(bench: Ben
     assert outcome.error is not None
     assert outcome.error["type"] == "timeout"
     assert processes_with(name) == []
+
+
+@pytest.mark.parametrize("end", ["print('x' * 200_000)", "time.sleep(300)", "sys.exit(3)", "os.kill(os.getpid(), 9)"])
+async def test_however_it_ends_nothing_is_left_of_it(bench: Bench, end: str) -> None:
+    name = mark()
+    text = DETACHED.replace("import subprocess, sys, time", "import os, subprocess, sys, time")
+    text = text.replace('if input["stay"]:', "print(os.getcwd(), flush=True)\n        if True:").replace(
+        "time.sleep(300)", end
+    )
+
+    outcome = await bench.run(bench.add("detached", text), timeout_s=3.0, mark=name)
+
+    assert outcome.error is not None
+    folder = outcome.logs[0]["message"]
+    assert folder == "/work" or (folder.startswith(gettempdir()) and not Path(folder).exists())
+    await until(lambda: not processes_with(name))
 
 
 async def test_the_declared_timeout_counts_where_the_task_has_none(bench: Bench) -> None:
