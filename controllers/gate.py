@@ -29,6 +29,8 @@ FEW = 64
 LATE_S = 0.05
 """A request takes a dozen and more turns of the loop: this late, and it takes a second."""
 BEAT_S = 0.05
+FORGETS = 0.85
+"""What is left of an old lateness after a beat: after a second, a twentieth."""
 
 
 class Pulse:
@@ -62,8 +64,8 @@ class Pulse:
             self._timer, self.late_s = None, 0.0
 
     def observe(self, late_s: float) -> None:
-        """The loop came so late; half of what was known before counts on."""
-        self.late_s = (self.late_s + late_s) / 2
+        """The loop came so late. Bad news counts at once and is forgotten slowly: else a crowd comes in between two."""
+        self.late_s = max(late_s, self.late_s * FORGETS)
 
 
 class Gate:

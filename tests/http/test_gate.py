@@ -67,13 +67,12 @@ async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(client, 
 
 def test_a_machine_that_does_not_keep_up_takes_in_a_few_only():
     made, asked = Gate(most=1000, most_waiting=1000), {"path": "/", "query_string": b""}
-    for _ in range(8):
-        made.pulse.observe(1.0)
+    made.pulse.observe(1.0)
     made.waiting = FEW - 1
     few = made.obstacle(asked)
     made.waiting = FEW
     many = made.obstacle(asked)
-    for _ in range(8):
+    for _ in range(20):
         made.pulse.observe(0.0)
 
     assert few is None
