@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+SWITCH_S = 0.02
+"""How long a thread keeps the interpreter while another waits for it (Python's own: 0.005).
+
+Each forced change costs two wake-ups, and the database's thread asks for the interpreter many times a commit: with four
+times the patience the loop does what it has to do and then waits anyway, for a sixth less processor time.
+"""
 GC_THRESHOLDS = (20_000, 50, 100)
 """Objects of a request die young; what lives on was frozen at the start."""
 
@@ -133,6 +140,7 @@ class Server(uvicorn.Server):
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
+            sys.setswitchinterval(SWITCH_S)
             self._on_started(self.address)
 
     @property
