@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
