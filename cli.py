@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config import VERSION, Settings, SettingsError, load
-from controllers.terminal import access, audit, backup, definitions, executions, packs, words
+from controllers.terminal import access, audit, backup, definitions, executions, operate, packs, words
 from controllers.terminal.command import FORMS, Command
 from controllers.terminal.session import USAGE, Terminal, Wish, fail
 
@@ -163,6 +163,7 @@ for command in (
     *backup.commands(_back_up, _put_back),
     *(access.key_group, access.user_group, audit.audit_group),
     *(packs.pack_group, definitions.validate, executions.run, executions.executions_group, words.completion),
+    operate.workers,
 ):
     main.add_command(command)
 

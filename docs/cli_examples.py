@@ -17,8 +17,13 @@ EXAMPLES: dict[str, str] = {
     "millrace executions cancel": (
         f"EXECUTION=$({START} | awk '/^execution_id/ {{print $2}}')\n" 'millrace executions cancel "$EXECUTION"'
     ),
+    "millrace executions cancel-all": "millrace executions cancel-all --workflow examples.approval --plan",
     "millrace executions events": 'millrace executions events "$EXECUTION"',
     "millrace executions explain": 'millrace executions explain "$EXECUTION"',
+    "millrace executions fail": (
+        f"LOST=$({START} | awk '/^execution_id/ {{print $2}}')\n" 'millrace executions fail "$LOST" --reason "it hangs"'
+    ),
+    "millrace executions find": "millrace executions find --stuck --idle-seconds 600",
     "millrace executions follow": 'millrace executions follow "$EXECUTION" || echo "it ended with $?"',
     "millrace executions list": "millrace executions list examples.approval --status cancelled",
     "millrace executions pause": (
@@ -61,6 +66,7 @@ EXAMPLES: dict[str, str] = {
     "millrace user set": "millrace user set ann --no-active",
     "millrace validate": "millrace validate --strict mine/hello/workflows/world.yaml",
     "millrace worker": "POSTGRES_DSN=postgresql://millrace@db/millrace millrace worker",
+    "millrace workers": "millrace workers",
 }
 SHOWN_ONLY = ("millrace serve", "millrace worker")
 """What does not come back by itself."""
