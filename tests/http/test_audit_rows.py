@@ -20,6 +20,8 @@ UNRECORDED = {
 STEER = "POST /api/v1/workflows/executions/<execution_id>/"
 LAST = ["DELETE /api/v1/workflows/<identifier>", "DELETE /api/v1/packs/<ref>"]
 """What comes behind the others, which need it."""
+NOTHING_NEW = "POST /api/v1/packs/sync"
+"""Finds no pack here that is new or changed; each that it loads has a row, as with the sync of one."""
 CHANGING = [*sorted(name for name in DOORS if not name.startswith("GET ") and name not in (*UNRECORDED, *LAST)), *LAST]
 
 
@@ -81,6 +83,8 @@ async def steered(world, verb: str) -> str:
 async def test_every_change_is_a_row_of_the_record_and_its_action_is_documented(world, here):
     silent, actions = [], set()
     for name in CHANGING:
+        if name == NOTHING_NEW:
+            continue
         answer = await (await request(world, name))()
         rows = await here.db((here.db.audit_log.request_id == name) & (here.db.audit_log.category == "AUDIT")).select()
         actions |= {row["action"] for row in rows}
@@ -115,7 +119,7 @@ NEEDS_A_CHANGE = {"POST /api/v1/operator/resume"}
 
 
 async def test_without_its_row_there_is_no_change(world, here):
-    requests = {name: await request(world, name) for name in CHANGING if name not in NEEDS_A_CHANGE}
+    requests = {name: await request(world, name) for name in CHANGING if name not in (*NEEDS_A_CHANGE, NOTHING_NEW)}
     for statement in FAILING[here.db.engine]:
         await here.db.sql(statement)
     before, changed = await dump(here.db), []

@@ -16,6 +16,7 @@ NEEDS_NONE = {
     "POST /api/v1/packs/<ref>/workflows/validate": NOTHING_MADE,
     "POST /api/v1/workflows/<workflow_id>/test": NOTHING_MADE,
     "POST /api/v1/packs/<ref>/workflows/sync": ONCE_BY_NATURE,
+    "POST /api/v1/packs/sync": ONCE_BY_NATURE,
     "POST /api/v1/workflows/executions/<execution_id>/pause": ONCE_BY_NATURE,
     "POST /api/v1/workflows/executions/<execution_id>/resume": ONCE_BY_NATURE,
     "POST /api/v1/workflows/executions/<execution_id>/cancel": ONCE_BY_NATURE,

@@ -127,7 +127,9 @@ def test_a_damaged_backup_changes_nothing(millrace, made, tmp_path):
     torn, flipped, other = tmp_path / "torn", tmp_path / "flipped", tmp_path / "other"
     torn.write_bytes(made.read_bytes()[:-100])
     whole = bytearray(made.read_bytes())
-    whole[len(whole) // 2] ^= 1
+    with zipfile.ZipFile(made) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.compress_size)
+    whole[largest.header_offset + 30 + len(largest.filename) + largest.compress_size // 2] ^= 1
     flipped.write_bytes(whole)
     other.write_text("hello")
 

@@ -37,6 +37,7 @@ class Outage:
     # ---- SQLite ----------------------------------------------------------------------------------------------------
 
     async def _begin_full(self) -> None:
+        await self._db.sql("PRAGMA incremental_vacuum")
         await self._db.sql("PRAGMA max_page_count = 1")  # SQLite takes that for "no page more than there are"
         free = await self._db.sql("SELECT freelist_count FROM pragma_freelist_count").scalar()
         assert free == 0, "free pages inside the file are room, too"

@@ -63,7 +63,7 @@ def test_the_log_says_how_much_of_it_is_missing(disk, log):
     log.warning("fourth")
 
     lines = disk.text.splitlines()
-    assert [line.rpartition("message=")[2] for line in lines] == ["third", '"log.lost lines=2"', "fourth"]
+    assert [line.rpartition("message=")[2] for line in lines] == ["third", '"lines=2"', "fourth"]
 
 
 def test_a_closed_stream_is_no_error(tmp_path, log):
