@@ -95,11 +95,12 @@ async def _feed(stdin: asyncio.StreamWriter, given: bytes) -> None:
 
 
 async def _read(stream: asyncio.StreamReader, output: Output, too_much: Callable[[], None] | None) -> None:
+    """Read to the end, also what is too much: a pipe nobody reads never ends, and the wait for its program neither."""
     while part := await stream.read(CHUNK):
         output.take(part)
         if too_much is not None and not output.is_whole:
             too_much()
-            return
+            too_much = None
 
 
 async def _end(process: Process, *, asked: bool) -> None:
@@ -111,8 +112,16 @@ async def _end(process: Process, *, asked: bool) -> None:
                 await process.wait()
     if process.returncode is None or process.returncode < 0:
         _kill(process)
+    assert process.stdout is not None
+    assert process.stderr is not None
     async with asyncio.timeout(GONE_S):
+        await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
         await process.wait()
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(CHUNK):
+        pass
 
 
 def _stop(process: Process, *, asked: bool) -> None:

@@ -43,10 +43,20 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
             pass
         finally:
             writer.close()
+            await writer.wait_closed()
 
+    async with listening(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[str]:
+    """The URL of a server that ends after every connection it accepted has."""
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=5)
 
 
 @asynccontextmanager
@@ -312,10 +322,10 @@ async def test_an_answer_that_trickles_has_no_more_time_than_one_that_does_not_c
         while not writer.is_closing():
             writer.write(b"x")
             await asyncio.sleep(0.02)
+        await writer.wait_closed()
 
-    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
-    async with server, calling("127.0.0.1") as call:
-        outcome = await call(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout_seconds=0.3)
+    async with listening(trickle) as url, calling("127.0.0.1") as call:
+        outcome = await call(url=url, timeout_seconds=0.3)
 
     assert outcome.error["type"] == "timeout"
 

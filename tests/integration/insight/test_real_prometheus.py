@@ -28,7 +28,7 @@ def free_port():
 
 
 def backfill(folder: Path, end: int) -> None:
-    """Days of a metric with a daily swing that ends four hours ago with twice its level."""
+    """Days of a metric with a daily swing that ends with thrice its level at a midnight, whatever the hour the test runs."""
     import math
     import random
 
@@ -50,7 +50,7 @@ def backfill(folder: Path, end: int) -> None:
 def prometheus(tmp_path_factory):
     """Its URL, the port of the server it scrapes, and where the backfilled history ends."""
     folder = tmp_path_factory.mktemp("prometheus")
-    end = (int(time.time()) - 4 * 3600) // STEP * STEP
+    end = (int(time.time()) - 4 * 3600) // 86_400 * 86_400
     backfill(folder, end)
     port, target = free_port(), free_port()
     config = folder / "prometheus.yml"
