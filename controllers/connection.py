@@ -129,6 +129,9 @@ class Connection(ASGIHTTPConnection):
             return
         body = first.get("body", b"")
         found = find(self.app.direct, self.scope, body)
+        if found is not None and not self.scope["query_string"]:  # a start that waits for nothing is soon over
+            await self._answer_directly(*found, body, send)
+            return
         watch = _Watch(self, receive)
         try:
             if found is not None:

@@ -16,6 +16,7 @@ from quart.globals import request_ctx
 
 from controllers.address import client_address
 from controllers.context import ACTOR, Services, request_id, services
+from models.records import uuid_text
 from services.access import audit
 from services.access.actor import ANONYMOUS, Actor
 from services.access.audit import Category, Entry, Result
@@ -152,7 +153,7 @@ def _open_to_public(here: Services, of: Asked) -> bool:
 
 def _count(here: Services, of: Asked, caller: Actor) -> None:
     anonymous = caller.is_anonymous
-    name = address(of, here) if anonymous else str(caller.key_id)
+    name = address(of, here) if anonymous or caller.key_id is None else uuid_text(caller.key_id)
     allowance = here.limiter.take(name, now_s=time.monotonic(), anonymous=anonymous)
     ALLOWANCE.set(allowance)
     if allowance is not None and allowance.wait_s > 0:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 
 
 class _Chance:
@@ -51,6 +52,12 @@ def uuid7_text(at_ms: int | None = None) -> str:
     """The same as text, without the object."""
     text = f"{_uuid7_number(at_ms):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@lru_cache(maxsize=8192)
+def uuid_text(id_: uuid.UUID) -> str:
+    """`str(id_)`, remembered: for ids of which there are few, such as those of workflows and keys."""
+    return str(id_)
 
 
 def _uuid7_number(at_ms: int | None) -> int:

@@ -18,8 +18,7 @@ from msgspec import Struct, field
 
 import models.audit
 from models.dal import AsyncDAL, Call
-from models.journal_statements import AUDIT
-from models.records import uuid7
+from models.records import uuid7, uuid7_text, uuid_text
 from services import lines
 from services.access.actor import Actor
 
@@ -150,15 +149,23 @@ class AuditLog:
 
     def bulk(self, entry: Entry) -> tuple[Any, ...]:
         """The row for the statement `AUDIT` of a grouped commit; its caller `say`s it afterwards."""
-        values = self.values(entry)
-        return tuple(_plain(values[name]) for name in _BULK)
-
-
-_BULK = tuple(name for name, _ in AUDIT.fields)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else value
+        actor = entry.actor
+        key_id = None if actor is None else actor.key_id
+        return (
+            uuid7_text(),
+            self._now(),
+            entry.category.value,
+            entry.action,
+            entry.result.value,
+            None if actor is None else actor.user_id,
+            None if key_id is None else uuid_text(key_id),
+            entry.community,
+            None if entry.workflow_id is None else uuid_text(entry.workflow_id),
+            entry.resource,
+            entry.reason,
+            entry.request_id,
+            entry.details or None,
+        )
 
 
 # ---- the two forms of a line ---------------------------------------------------------------------------------------
@@ -226,16 +233,29 @@ def _told(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, 
 
 
 def _entry_text(entry: Entry) -> str:
-    return f"{entry.category.value} " + " ".join([f"{name}={_value(value)}" for name, value in _facts(entry)])
+    """The facts of an entry in order. What comes from outside goes through `_value`; numbers and our own words need not."""
+    community, workflow = entry.community, entry.workflow_id
+    text = (
+        f"{entry.category.value} community={'-' if community is None else community} user={_value(_user(entry))}"
+        f" action={_word(entry.action)} result={entry.result.value}"
+    )
+    if entry.reason is not None:
+        text += f" reason={_word(entry.reason)}"
+    if workflow is not None:
+        text += f" workflow={uuid_text(workflow)}"
+    if entry.resource is not None:
+        text += f" resource={_value(entry.resource)}"
+    return text if entry.request_id is None else f"{text} request_id={_value(entry.request_id)}"
+
+
+def _user(entry: Entry) -> int | str | None:
+    return None if entry.actor is None else entry.actor.user_id or entry.actor.name or None
 
 
 def _facts(entry: Entry) -> list[tuple[str, Any]]:
-    user = None
-    if entry.actor is not None:
-        user = entry.actor.user_id or entry.actor.name or None
     facts: list[tuple[str, Any]] = [
         ("community", entry.community),
-        ("user", user),
+        ("user", _user(entry)),
         ("action", entry.action),
         ("result", entry.result.value),
     ]
@@ -262,6 +282,10 @@ def _value(value: Any) -> str:
     if text and not any(char in ' "=' for char in text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_word = lru_cache(maxsize=1024)(_value)
+"""The same for texts of which there are few."""
 
 
 def _moment(record: logging.LogRecord) -> str:

@@ -325,6 +325,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     def lowered(self, wanted: Mapping[str, float]) -> Limits:
         """These limits, lowered where a definition asks for less."""
+        if not wanted:
+            return self
         values = {name: getattr(self, name) for name in Limits.__struct_fields__}
         for name, value in wanted.items():
             if name != MAX_PARALLEL_EXECUTIONS:

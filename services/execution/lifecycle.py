@@ -17,7 +17,7 @@ from models.execution_lists import ExecutionFilter, ExecutionPage
 from models.executions import ExecutionRow
 from models.journal import Unit
 from models.journal_statements import AUDIT, REMEMBER_KEY
-from models.records import Flag
+from models.records import Flag, uuid_text
 from models.workflows import WorkflowRow
 from services.access.actor import Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
@@ -104,7 +104,7 @@ class Lifecycle:
             parameters=request.variables,
             at=self.now(),
             triggered_by=by.user_id,
-            key_id=None if by.key_id is None else str(by.key_id),
+            key_id=None if by.key_id is None else uuid_text(by.key_id),
             community_id=pinned.community_id,
             metadata=request.metadata,
             traceparent=request.traceparent,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from models.bulk import Row
 from models.journal import Unit
 from models.journal_statements import START
-from models.records import uuid7_text
+from models.records import uuid7_text, uuid_text
 from services.engine.begin import ENGINE_VERSION as ENGINE
 from services.engine.commands import EngineCommand
 from services.engine.graph import MAX_PARALLEL_EXECUTIONS, Graph, Limits
@@ -129,7 +129,7 @@ class Starter:
             execution_id=facts.execution_id,
             parameters=pinned.variables(order.parameters),
             workflow={
-                "id": str(pinned.workflow_id),
+                "id": uuid_text(pinned.workflow_id),
                 "ref": pinned.ref,
                 "version": pinned.version,
                 "package_id": pinned.package_id,
@@ -147,11 +147,11 @@ def _facts(order: Order) -> Facts:
     pinned = order.pinned
     return Facts(
         execution_id=order.execution_id or uuid7_text(int(order.at.timestamp() * 1000)),
-        workflow_id=str(pinned.workflow_id),
+        workflow_id=uuid_text(pinned.workflow_id),
         workflow_ref=pinned.ref,
         workflow_version=pinned.version,
         package_id=pinned.package_id,
-        version_id=str(pinned.version_id),
+        version_id=uuid_text(pinned.version_id),
         community_id=order.community_id,
         start_time=order.at,
         triggered_by=order.triggered_by,

@@ -4,15 +4,17 @@ import io
 import json
 import logging
 import re
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.journal_statements import AUDIT
 from services import logs
 from services.access.actor import ANONYMOUS, Actor
-from services.access.audit import AaaFormatter, Category, Entry, JsonFormatter, Result, say
+from services.access.audit import AaaFormatter, AuditLog, Category, Entry, JsonFormatter, Result, say
 
 LINE = re.compile(
     r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\] (INFO|WARNING|ERROR) millrace (AUTH|AUTHZ|AUDIT|ERROR|SYSTEM) "
@@ -93,3 +95,14 @@ def test_json_lines_carry_the_same_facts():
     assert found["user"] == "anonymous"
     assert found["reason"] == "a\nb"
     assert found["workflow"] == str(UUID(int=1))
+
+
+@pytest.mark.parametrize("actor", [None, ANONYMOUS, Actor(user_id=7, key_id=UUID(int=9), community_id=3, name="ada")])
+def test_the_row_of_a_grouped_commit_is_the_row_of_the_table(actor):
+    at = datetime(2026, 1, 17, tzinfo=UTC)
+    found = entry(actor=actor, workflow_id=UUID(int=1), resource="r", reason="why", details={"n": 1}, request_id="q")
+
+    row = dict(zip([name for name, _ in AUDIT.fields], AuditLog(None, now=lambda: at).bulk(found), strict=True))
+
+    expected = found.columns(row_id=UUID(row["id"]), at=at)
+    assert row == {name: str(value) if isinstance(value, UUID) else value for name, value in expected.items()}
