@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import asdict, fields
@@ -64,10 +65,10 @@ def to_json(event: Event) -> dict[str, Any]:
     """One event: its name under `e`, then every field that is not at its default."""
     shape = _SHAPES[type(event)]
     stored: dict[str, Any] = {"e": shape.name}
-    for name, default, _, dump in shape.fields:
-        value = getattr(event, name)
-        if value is not default and value != default:
-            stored[name] = value if dump is None else dump(value)
+    for (name, default, dump), value in zip(shape.dumped, shape.values(event), strict=True):
+        if value is default or (default is not None and value == default):
+            continue
+        stored[name] = value if dump is None else dump(value)
     return stored
 
 
@@ -188,7 +189,7 @@ _BY_TYPE: Mapping[str, tuple[_Convert | None, _Convert | None]] = {
 class _Shape:
     """How one kind of event is stored."""
 
-    __slots__ = ("fields", "made", "name")
+    __slots__ = ("dumped", "fields", "made", "name", "values")
 
     def __init__(self, made: type[Any]) -> None:
         self.made = made
@@ -201,6 +202,10 @@ class _Shape:
             )
             for entry in fields(made)
         ]
+        self.dumped = [(name, default, dump) for name, default, _, dump in self.fields]
+        names = [name for name, *_ in self.fields]
+        self.values: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
+        assert len(names) > 1, "one name alone would be given as a value, not as a tuple"
 
 
 _EVENTS: tuple[type[Any], ...] = (
