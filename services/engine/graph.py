@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from models.records import Effect, ErrorType
 from services.engine.expressions_scope import Scope
@@ -325,13 +325,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     def lowered(self, wanted: Mapping[str, float]) -> Limits:
         """These limits, lowered where a definition asks for less."""
-        if not wanted:
+        old = {name: getattr(self, name) for name in wanted if name != MAX_PARALLEL_EXECUTIONS}
+        if not old:
             return self
-        values = {name: getattr(self, name) for name in Limits.__struct_fields__}
-        for name, value in wanted.items():
-            if name != MAX_PARALLEL_EXECUTIONS:
-                values[name] = min(values[name], type(values[name])(value))
-        return Limits(**values)
+        return structs.replace(self, **{name: min(was, type(was)(wanted[name])) for name, was in old.items()})
 
 
 MAX_PARALLEL_EXECUTIONS = "max_parallel_executions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.packs import PackPage, PackRow
 from models.records import uuid7
 from models.workflow_lists import Filters, Window
 from models.workflows import WorkflowRow
-from services.access.audit import Category, Entry, Result, say
+from services.access.audit import Category, Entry, Result
 from services.errors import Conflict, DuplicateRef, Invalid, PreconditionFailed
 from services.registry import pack_drafts, pack_files, pack_loader, refs, views
 from services.registry.caller import Caller
@@ -211,7 +212,7 @@ class Packs:
         """
         known = await packs.hashes(self._db)
         if refs.DEFAULT_PACK not in known:
-            await self._install(refs.DEFAULT_PACK, {"label": "Default", "version": "1.0.0"})
+            await self._install(refs.DEFAULT_PACK, {"label": "Default", "version": "1.0.0"}, caller)
         reports = []
         for ref in await asyncio.to_thread(pack_files.folders, self._dir):
             folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref)
@@ -219,7 +220,7 @@ class Packs:
                 continue
             loaded = await asyncio.to_thread(pack_loader.load, folder)
             try:
-                await self._install(ref, {"label": ref, "version": "1.0.0", **loaded.manifest})
+                await self._install(ref, {"label": ref, "version": "1.0.0", **loaded.manifest}, caller)
             except Invalid as error:
                 reports.append(SyncReport(pack_ref=ref, errors=[*loaded.errors, *_in_manifest(ref, error)]))
                 continue
@@ -227,23 +228,22 @@ class Packs:
             await packs.remember_files(self._db, ref, folder.hash, self._now())
         return reports
 
-    async def _install(self, ref: str, manifest: Mapping[str, Any]) -> None:
+    async def _install(self, ref: str, manifest: Mapping[str, Any], caller: Caller) -> None:
         """Register a pack of the server's own; one that nobody owns follows its manifest."""
         draft = pack_drafts.read_new({**manifest, "ref": ref})
         at = self._now()
         values = {key: getattr(draft, key) for key in pack_drafts.STORED}
         pack = await packs.by_ref(self._db, ref)
-        if pack is not None:
-            if pack.owner_id is None and any(getattr(pack, key) != values[key] for key in pack_drafts.FOLLOWED):
-                followed = {key: values[key] for key in pack_drafts.FOLLOWED}
-                await packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
+        if pack is None:
+            facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
+            call = packs.insert(self._db, {**values, **facts})
+        elif pack.owner_id is None and any(getattr(pack, key) != values[key] for key in pack_drafts.FOLLOWED):
+            followed = {key: values[key] for key in pack_drafts.FOLLOWED}
+            call = packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
+        else:
             return
-        facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
-        try:
-            await self._db.pack.insert(**values, **facts)
-        except Duplicate:
-            return  # another process installs the same packs
-        say(Entry(category=Category.SYSTEM, action="install_pack", result=Result.SUCCESS, resource=ref))
+        with contextlib.suppress(Duplicate, Stale):  # another process installs the same packs
+            await self._ledger.write(_entry("install_pack", caller, pack or draft), call)
 
     async def _load(self, ref: str) -> _Loaded:
         folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref) if ref else None
