@@ -135,6 +135,7 @@ async def test(workflow_id: str) -> Response:
         metadata=wanted.metadata,
         community_id=wanted.community_id,
         mocks=wanted.mocks,
+        execute_reads=wanted.execute_reads,
         timeout_s=wanted.timeout_seconds,
     )
     return envelope.ok(await services().execution.dry_run.run(request_, by=actor()))

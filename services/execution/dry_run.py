@@ -31,18 +31,24 @@ from services.registry.caller import Caller
 from services.registry.versions import PinnedWorkflow, Versions
 
 DEFAULT_LIMIT_S = 30.0
+NO_EFFECT = frozenset([Effect.NONE])
+READS = frozenset([Effect.NONE, Effect.READ])
 Place = tuple[str, int, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRequest:
-    """What to try. `mocks`: by task, an output, `{"error": …}`, or a list with one of these per attempt (or item)."""
+    """What to try. `mocks`: by task, an output, `{"error": …}`, or a list with one of these per attempt (or item).
+
+    `execute_reads`: actions that only read are performed for real, too.
+    """
 
     identifier: str
     variables: Mapping[str, Any] = field(default_factory=dict)
     metadata: Any = None
     community_id: int | None = None
     mocks: Mapping[str, Any] = field(default_factory=dict)
+    execute_reads: bool = False
     timeout_s: float = DEFAULT_LIMIT_S
 
 
@@ -67,7 +73,7 @@ class DryRun:
         order = Order(
             pinned=pinned, parameters=request.variables, at=began, triggered_by=by.user_id, metadata=request.metadata
         )
-        stage = _Stage(self, Mocks(request.mocks), by)
+        stage = _Stage(self, Mocks(request.mocks), by, real=READS if request.execute_reads else NO_EFFECT)
         try:
             async with asyncio.timeout(request.timeout_s):
                 book = await stage.play(order)
@@ -88,10 +94,13 @@ def _check_mocks(mocks: Mapping[str, Any], pinned: PinnedWorkflow) -> None:
 class _Stage:
     """One try: what is due, what was simulated, and the clock."""
 
-    def __init__(self, tools: DryRun, mocks: Mocks, by: Actor, clock: datetime | None = None) -> None:
+    def __init__(
+        self, tools: DryRun, mocks: Mocks, by: Actor, *, real: frozenset[Effect], clock: datetime | None = None
+    ) -> None:
         self._tools = tools
         self._mocks = mocks
         self._by = by
+        self._real = real
         self._timers: dict[str, datetime] = {}
         self._inputs: deque[Input] = deque()
         self._clock = clock or tools.now()
@@ -171,10 +180,10 @@ class _Stage:
         return example(spec) if mocked is NOTHING else mocked
 
     def _is_harmless(self, command: Perform) -> bool:
-        """Whether the action may be performed for real: it touches nothing, may run here, and does not wait."""
+        """Whether the action may be performed for real: its effect is one of those, it may run here and does not wait."""
         spec = self._tools.catalogue.get(command.action)
         waits = spec is not None and spec.runner is Runner.BUILTIN and not self._tools.runners.is_immediate(spec.ref)
-        return command.effect is Effect.NONE and not waits and not self._tools.starter.actions.forbids(command.action)
+        return command.effect in self._real and not waits and not self._tools.starter.actions.forbids(command.action)
 
     def _scrubbed(self, outcome: Outcome) -> Outcome:
         """An action has secrets of its own also in a rehearsal."""
@@ -211,7 +220,7 @@ class _Stage:
         return self._child_ended(command, End.FAILED, mocked.output, failure)
 
     async def _tried(self, command: StartChild) -> ChildEnded:
-        stage = _Stage(self._tools, Mocks({}), self._by, self._clock)
+        stage = _Stage(self._tools, Mocks({}), self._by, real=self._real, clock=self._clock)
         try:
             pinned = await self._tools.versions.load_for_execution(command.workflow, Caller(actor=self._by))
             order = Order(

@@ -154,6 +154,28 @@ def test_on_a_default_server_code_is_refused_by_name_and_the_packs_load_without_
     }
 
 
+def test_a_dry_run_reads_for_real_only_when_asked_and_never_writes(tmp_path, packs):
+    looks = "def run(input):\n    return {'seen': 6 * 7}\n"
+    add(packs, "looks", looks, effect="read")
+    add(packs, "puts", looks, effect="write")
+    tasks = [{"name": "look", "action": "demo.looks"}, {"name": "put", "action": "demo.puts"}]
+    with running(tmp_path / "data", environ(packs)) as server, client(server) as api:
+        made = api.post(
+            "/workflows",
+            json={"ref": "demo.both", "pack_ref": "demo", "label": "b", "version": "1", "definition": {"tasks": tasks}},
+        )
+        bodies = [{}, {"execute_reads": True}, {"execute_reads": True, "mocks": {"look": {"seen": 1}}}]
+        tried = [api.post("/workflows/demo.both/test", json=body).json()["data"]["trace"] for body in bodies]
+
+    assert made.status_code == 201, made.text
+    assert [[(entry["node_id"], entry["simulated"]) for entry in trace] for trace in tried] == [
+        [("look", True), ("put", True)],
+        [("look", False), ("put", True)],
+        [("look", True), ("put", True)],
+    ]
+    assert [trace[0]["output"] for trace in tried[1:]] == [{"seen": 42}, {"seen": 1}]
+
+
 def test_where_only_a_sandbox_will_do_nothing_runs_without_one(tmp_path, packs):
     given = environ(packs, ALLOW_CODE_ACTIONS="sandboxed", PATH="/nonexistent")
     with running(tmp_path / "data", given) as server, client(server) as api:
