@@ -23,7 +23,7 @@ from werkzeug.routing import MapAdapter
 
 from controllers.direct import DirectRoute, Whole, find
 from controllers.envelope import JSON
-from controllers.gate import FULL, Gate
+from controllers.gate import FULL, HOLDS_S, Gate
 
 PATIENCE_S = 0.2
 """How long a request may run before somebody listens whether its client is still there."""
@@ -105,7 +105,7 @@ class Connection(ASGIHTTPConnection):
     gone = False
 
     async def __call__(self, receive: Receive, send: Send) -> None:
-        """Let a request in, unless there are too many: then it costs nothing but this answer."""
+        """Let a request in, unless there are too many: then it costs nothing but this answer, late where all is."""
         gate = self.app.gate
         reason = gate.obstacle(self.scope)
         if reason is not None:
@@ -118,6 +118,8 @@ class Connection(ASGIHTTPConnection):
             gate.inside -= 1
 
     async def _turn_away(self, reason: str, send: Send) -> None:
+        if self.app.gate.is_late:
+            await asyncio.sleep(HOLDS_S)
         for message in self.app.gate.refusal(self.scope, reason):
             await send(message)
 

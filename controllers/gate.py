@@ -29,6 +29,8 @@ FEW = 64
 LATE_S = 0.05
 """A request takes a dozen and more turns of the loop: this late, and it takes a second."""
 BEAT_S = 0.05
+HOLDS_S = 0.5
+"""So long a late loop holds back its refusals: a client that takes no notice of them sends that much less."""
 FORGETS = 0.85
 """What is left of an old lateness after a beat: after a second, a twentieth."""
 
@@ -95,12 +97,17 @@ class Gate:
 
     def obstacle(self, scope: Any) -> str | None:
         """Why a request cannot be let in now; None when it can."""
-        late = self.pulse.late_s > LATE_S and self.inside + self.waiting >= FEW
+        late = self.is_late and self.inside + self.waiting >= FEW
         if (late or self.inside >= self._most) and scope["path"] not in ALWAYS:
             return FULL
         if self.waiting >= self._most_waiting and b"wait=" in scope["query_string"]:
             return FULL_OF_WAITERS
         return None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the machine does not keep up."""
+        return self.pulse.late_s > LATE_S
 
     def check_waiting(self) -> None:
         """Raise Overloaded when nobody more may wait."""

@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from controllers import gate, server
+from controllers import connection, gate, server
 from controllers.gate import FEW, Gate
 from models.dal import AsyncDAL
 from services.errors import Overloaded
@@ -79,6 +79,20 @@ def test_a_machine_that_does_not_keep_up_takes_in_a_few_only():
     assert many is not None
     assert made.obstacle({**asked, "path": "/health"}) is None
     assert made.obstacle(asked) is None
+
+
+async def test_a_late_loop_holds_its_refusals_back(client, here, admin, monkeypatch):
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(connection, "HOLDS_S", 0.1)
+    here.gate.waiting += FEW
+    here.gate.pulse.observe(1.0)
+    began = loop.time()
+    refused = await client.get("/api/v1/packs", headers=admin)
+    here.gate.waiting -= FEW
+
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert loop.time() - began >= 0.1
 
 
 async def test_the_loop_is_watched_only_while_there_are_many_guests(monkeypatch):
