@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from controllers import execution as routes
+
 pytestmark = pytest.mark.usefixtures("app")
 
 HELLO = {
@@ -306,6 +308,22 @@ async def test_the_live_stream_ends_with_the_execution_and_can_be_continued(regi
     assert blocks[-1] == "event: end\ndata: {}"
     assert rest == "\n\n".join(blocks[1:]) + "\n\n"
     assert json.loads(blocks[0].split("data: ", 1)[1])["seq"] == 0
+
+
+async def test_a_quiet_stream_says_that_it_lives(register, execute, client, admin, monkeypatch):
+    monkeypatch.setattr(routes, "HEARTBEATS_S", 1)
+    await register(SLOW)
+    _, _, headers = await execute(wait=None)
+    seen = b""
+
+    async with client.request(f"{headers['Location']}/events", headers={**admin, "Accept": "text/event-stream"}) as live:
+        await live.send_complete()
+        async with asyncio.timeout(20):
+            while b"\n\n: still here\n\n" not in seen:
+                seen += await live.receive()
+        await live.disconnect()
+
+    assert seen.startswith(b"id: 0\nevent: append\n")
 
 
 async def test_a_rerun_reuses_what_succeeded(register, execute, client, admin):
