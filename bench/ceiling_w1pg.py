@@ -61,7 +61,8 @@ class Group:
             async with self.connection.transaction():
                 answers = await self.flush(self.connection, [item for item, _ in taken])
             for (_, future), answer in zip(taken, answers, strict=True):
-                future.set_result(answer)
+                if not future.done():  # a client that went away
+                    future.set_result(answer)
 
     def __call__(self, item: Any) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
