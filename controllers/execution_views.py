@@ -62,7 +62,9 @@ class Test(Execute):
         default_factory=dict,
         description='By task: an output, `{"error": …}`, or a list of these, per item or per attempt',
     )
-    execute_reads: bool = Field(False, description="Perform actions of effect `read` for real instead of simulating them")
+    execute_reads: bool = Field(
+        False, description="Perform actions of effect `read` for real instead of simulating them"
+    )
     timeout_seconds: float = Field(30, gt=0, le=300)
 
 

@@ -316,7 +316,9 @@ async def test_a_quiet_stream_says_that_it_lives(register, execute, client, admi
     _, _, headers = await execute(wait=None)
     seen = b""
 
-    async with client.request(f"{headers['Location']}/events", headers={**admin, "Accept": "text/event-stream"}) as live:
+    async with client.request(
+        f"{headers['Location']}/events", headers={**admin, "Accept": "text/event-stream"}
+    ) as live:
         await live.send_complete()
         async with asyncio.timeout(20):
             while b"\n\n: still here\n\n" not in seen:
