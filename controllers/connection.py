@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio import sleep
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -119,7 +120,7 @@ class Connection(ASGIHTTPConnection):
 
     async def _turn_away(self, reason: str, send: Send) -> None:
         if self.app.gate.is_late:
-            await asyncio.sleep(HOLDS_S)
+            await sleep(HOLDS_S)
         for message in self.app.gate.refusal(self.scope, reason):
             await send(message)
 

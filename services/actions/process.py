@@ -108,13 +108,19 @@ async def _end(process: Process, *, asked: bool) -> None:
     if process.returncode is None and asked:
         _stop(process, asked=True)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await process.wait()
+            await _over(process, within_s=GRACE_S)
     if process.returncode is None or process.returncode < 0:
         _kill(process)
+    await _over(process, within_s=GONE_S)
+
+
+async def _over(process: Process, *, within_s: float) -> None:
+    """Wait for its end, reading what it still writes. Raises TimeoutError."""
+    if process.returncode is not None:  # whoever it left behind may hold its pipes for long
+        return
     assert process.stdout is not None
     assert process.stderr is not None
-    async with asyncio.timeout(GONE_S):
+    async with asyncio.timeout(within_s):
         await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
         await process.wait()
 

@@ -231,19 +231,22 @@ class Packs:
     async def _install(self, ref: str, manifest: Mapping[str, Any], caller: Caller) -> None:
         """Register a pack of the server's own; one that nobody owns follows its manifest."""
         draft = pack_drafts.read_new({**manifest, "ref": ref})
-        at = self._now()
         values = {key: getattr(draft, key) for key in pack_drafts.STORED}
-        pack = await packs.by_ref(self._db, ref)
-        if pack is None:
-            facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
-            call = packs.insert(self._db, {**values, **facts})
-        elif pack.owner_id is None and any(getattr(pack, key) != values[key] for key in pack_drafts.FOLLOWED):
-            followed = {key: values[key] for key in pack_drafts.FOLLOWED}
-            call = packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
-        else:
-            return
-        with contextlib.suppress(Duplicate, Stale):  # another process installs the same packs
-            await self._ledger.write(_entry("install_pack", caller, pack or draft), call)
+        followed = {key: values[key] for key in pack_drafts.FOLLOWED}
+        for _ in range(MAX_RACES):
+            at = self._now()
+            pack = await packs.by_ref(self._db, ref)
+            if pack is None:
+                facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1}
+                call = packs.insert(self._db, {**values, **facts, "created": at, "updated": at})
+            elif pack.owner_id is None and any(getattr(pack, key) != value for key, value in followed.items()):
+                call = packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
+            else:
+                return
+            with contextlib.suppress(Duplicate, Stale):  # another process installs the same packs: look again
+                await self._ledger.write(_entry("install_pack", caller, pack or draft), call)
+                return
+        raise Conflict(f"The pack {ref} is being changed by many others; try again")
 
     async def _load(self, ref: str) -> _Loaded:
         folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref) if ref else None

@@ -86,6 +86,17 @@ def test_no_value_forges_a_line_or_a_field(reason):
     assert line.isprintable()
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"resource": "r"}, {"workflow_id": UUID(int=1), "reason": "a b", "request_id": "q"}]
+)
+@pytest.mark.parametrize("actor", [None, ANONYMOUS, Actor(user_id=7, community_id=3, name="ada")])
+def test_both_forms_name_the_same_facts_in_the_same_order(actor, more):
+    found = entry(actor=actor, **more)
+    line, fields = text_of(found), list(json.loads(text_of(found, JsonFormatter("millrace"))))
+
+    assert re.findall(r" (\w+)=", line) == fields[fields.index("category") + 1 :]
+
+
 def test_json_lines_carry_the_same_facts():
     found = json.loads(
         text_of(entry(actor=ANONYMOUS, workflow_id=UUID(int=1), reason="a\nb"), JsonFormatter("millrace"))
