@@ -34,7 +34,7 @@ def main() -> int:
     results = [_run(name) for name in named]
     print(f"\n{table.text(REPORTED)}")
     if "--page" in sys.argv:
-        PAGE.write_text(table.page(REPORTED))
+        PAGE.write_text(table.page(REPORTED, f"python -m bench {' '.join(sys.argv[1:])}"))
     return 0 if all(results) else 1
 
 

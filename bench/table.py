@@ -66,11 +66,12 @@ def markdown(figures: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells(figures))])
 
 
-def page(figures: Sequence[Mapping[str, Any]]) -> str:
-    """The whole page."""
+def page(figures: Sequence[Mapping[str, Any]], command: str) -> str:
+    """The whole page; `command` is what made the figures."""
     return (
         "# Benchmarks\n\n"
-        f"Written by `make bench ARGS=--page` on {datetime.now(UTC):%Y-%m-%d}, from one run on one machine: {machine()}.\n\n"
+        f"Written by `{command}` on {datetime.now(UTC):%Y-%m-%d},"
+        f" from one run on one machine: {machine()}.\n\n"
         "Every figure is the median of a few runs.\n"
         "`ratio` compares it with a ceiling that was measured in turns with it, in the same run: bare Quart with a group"
         " commit and no engine, or for `accept` a bare POST.\n"
