@@ -167,7 +167,7 @@ class PlainDatabases(threading.local):
     """pyDAL as it comes, on psycopg2: each thread has a connection and declarations of its own."""
 
     def __init__(self, dsn: str) -> None:
-        import psycopg2  # noqa: F401 - pyDAL's driver for PostgreSQL: pip install 'millrace[bench]'
+        import psycopg2  # noqa: F401 - pyDAL's driver for PostgreSQL: pip install '.[bench]'
         from pydal import DAL
         from pydal import Field as PlainField
 

@@ -134,9 +134,13 @@ async def workers(db: Any) -> list[WorkerRow]:
     return [WorkerRow(**{**row, "heartbeat_age_s": max(0.0, row["heartbeat_age_s"])}) for row in rows]
 
 
-NEXT_SEQ = "SELECT coalesce(max(seq), -1) + 1 AS n FROM execution_event WHERE execution_id = :id"
+NEXT_SEQ = (
+    "SELECT (SELECT coalesce(max(v.seq), -1) + 1 FROM execution_event v WHERE v.execution_id = e.execution_id) AS n"
+    " FROM workflow_executions e WHERE e.execution_id = :id AND e.ended_at IS NULL"
+)
 
 
-async def next_seq(db: Any, execution_id: UUID) -> int:
-    """Where the next event row of an execution goes, without reading the others."""
-    return int(await db.sql(NEXT_SEQ, into=db.execution_event, id=execution_id).scalar())
+async def next_seq(db: Any, execution_id: UUID) -> int | None:
+    """Where the next event row of an execution goes, without reading the others; None when it has ended."""
+    found = await db.sql(NEXT_SEQ, into=db.workflow_executions, id=execution_id).scalar()
+    return None if found is None else int(found)

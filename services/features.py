@@ -31,7 +31,7 @@ class Feature:
     @property
     def advice(self) -> str:
         """What to do about a missing one."""
-        return f"{self.name} is configured but not installed: pip install 'millrace[{self.extra}]'"
+        return f"{self.name} is configured but not installed: pip install '.[{self.extra}]'"
 
 
 def _is_installed(module: str) -> bool:

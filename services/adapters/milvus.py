@@ -95,7 +95,7 @@ def _library() -> tuple[Any, type[Exception]]:
     try:
         from pymilvus import AsyncMilvusClient, MilvusException
     except ImportError:
-        raise FeatureNotInstalled("MILVUS_ENDPOINT needs the extra 'milvus': pip install 'millrace[milvus]'") from None
+        raise FeatureNotInstalled("MILVUS_ENDPOINT needs the extra 'milvus': pip install '.[milvus]'") from None
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs every error it also raises
     return AsyncMilvusClient, MilvusException
 

@@ -58,7 +58,7 @@ class OpenAIEmbedder:
             try:
                 from openai import AsyncOpenAI
             except ImportError:
-                raise FeatureNotInstalled("Embeddings need the extra 'ai': pip install 'millrace[ai]'") from None
+                raise FeatureNotInstalled("Embeddings need the extra 'ai': pip install '.[ai]'") from None
             # a local server without keys still needs the client to have one
             self._client = AsyncOpenAI(api_key=self._key or "none", base_url=self._base_url, max_retries=0)
         return self._client

@@ -158,15 +158,17 @@ class Drive:
         await self.run()
 
     async def finish_with(self, events: Sequence[Event]) -> None:
-        """End the execution by a decision of the shell, not of the engine."""
-        for event in events:
-            evolve(self.book.state, event)
-        unit = self._unit(Turn(events=list(events)))
-        add_ending(unit, self.book.facts, self.book.state)
-        written = await self._write(unit)
-        if written.committed:
-            self._tools.family.tell(written)
-            self.ended = True
+        """End the execution by a decision of the shell, not of the engine; one that has just ended stays as it is."""
+        self.ended = self.book.state.ended
+        if not self.ended:
+            for event in events:
+                evolve(self.book.state, event)
+            unit = self._unit(Turn(events=list(events)))
+            add_ending(unit, self.book.facts, self.book.state)
+            written = await self._write(unit)
+            if written.committed:
+                self._tools.family.tell(written)
+                self.ended = True
         await self._stop()
 
     async def _next(self) -> list[Input] | None:
@@ -188,8 +190,8 @@ class Drive:
         """Decide, make it durable, carry it out. `takeover`: how often in a row we were not the first to try."""
         while True:
             turn = await self._tools.decider.decide(self.book, inputs, ride=self._ride, hold=self._holding)
-            if not turn.events and takeover is None:
-                break
+            if not turn.events and (takeover is None or self.book.state.ended):
+                break  # the driver before us may have ended it after we claimed it
             written = await self._write(await self._composed(turn, takeover))
             if written.committed:
                 self.book.next_seq += 1

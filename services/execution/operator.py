@@ -96,7 +96,10 @@ class Operator:
             if row.ended_at is not None:
                 raise BadRequest(f"the execution has already ended as {row.status}")
             entry = self._entry("fail_execution", by, reason, row)
-            unit, status = await self._ending(row, _failure(by, reason))
+            ending = await self._ending(row, _failure(by, reason))
+            if ending is None:
+                continue  # it has just ended: the row says as what
+            unit, status = ending
             unit.add(AUDIT, *self._lifecycle.audit_row(entry))
             written = await self._lifecycle.journal.write(unit)
             if written.committed:
@@ -106,14 +109,19 @@ class Operator:
                 return Failed(execution_id=row.execution_id, status=status, failed_at=unit.event[-1])
         raise Unavailable("The execution changes faster than it can be read")
 
-    async def _ending(self, row: ExecutionRow, failure: Failure) -> tuple[Unit, str]:
-        """Everything that is written, and the status it leads to."""
+    async def _ending(self, row: ExecutionRow, failure: Failure) -> tuple[Unit, str] | None:
+        """Everything that is written, and the status it leads to; None when it has ended since the row was read."""
         try:
             book = await self._lifecycle.library.folded_row(row)
         except Exception as error:  # noqa: BLE001 - whatever hinders reading it, it has to come to its end
             log.warning("execution.unreadable execution=%s error=%s", row.execution_id, error)
-            unit, phase = await self._wreck(row, failure), Phase.FAILED
+            wreck = await self._wreck(row, failure)
+            if wreck is None:
+                return None
+            unit, phase = wreck, Phase.FAILED
         else:
+            if book.state.ended:
+                return None
             unit, phase = self._folded(book, failure)
         for asked in await inquiries.open_of(self._db, row.execution_id):
             unit.add(CLOSE_INQUIRY, str(asked.id), "cancelled", None, None, unit.event[-1])
@@ -128,9 +136,11 @@ class Operator:
         add_ending(unit, book.facts, book.state)
         return unit, book.state.phase
 
-    async def _wreck(self, row: ExecutionRow, failure: Failure) -> Unit:
+    async def _wreck(self, row: ExecutionRow, failure: Failure) -> Unit | None:
         now = max(self._lifecycle.now(), row.start_time)
         seq = await operator_lists.next_seq(self._db, row.execution_id)
+        if seq is None:
+            return None
         place = Append(str(row.execution_id), seq, None, 0, now)
         unit = self._lifecycle.journal.unit(place, unreadable("forced", failure, now))
         add_ending(unit, Facts.of(row), Wreck(ended_at=now, failure=failure, operations=row.nodes_executed))

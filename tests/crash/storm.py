@@ -22,6 +22,7 @@ from typing import Any
 import asyncpg
 import httpx
 
+from models.dal.postgres_errors import DRIVER_ERRORS
 from tests.crash.callee import Callee
 from tests.crash.fleet import HEADERS, Fleet, Process
 from tests.crash.shapes import SHAPES, definitions
@@ -45,6 +46,14 @@ class Plan:
     leave_open: int = 10
 
 
+COUNTERS = {
+    "total_runs": "SELECT package_id, total_runs FROM workflow WHERE total_runs > 0",
+    "run_count": "SELECT wpk_id, CAST(sum(runs) AS bigint) FROM run_count GROUP BY wpk_id",
+    "workflow_daily": "SELECT wpk_id, CAST(sum(runs) AS bigint) FROM workflow_daily GROUP BY wpk_id",
+}
+"""What counts the runs of each workflow."""
+
+
 class Store:
     """Reads the database from outside, on either engine."""
 
@@ -57,7 +66,7 @@ class Store:
         while True:
             try:
                 return await (self._postgres(sql) if self.dsn else asyncio.to_thread(self._sqlite, sql))
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error):
+            except (*DRIVER_ERRORS, sqlite3.Error):
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.2)
@@ -267,8 +276,8 @@ async def evidence(storm: Storm) -> Evidence:
         " FROM workflow_executions"
     )
     log = await store.rows("SELECT execution_id, seq, events FROM execution_event")
-    runs = await store.rows("SELECT run_id FROM workflow_runs WHERE source = 'engine'")
-    counted = await store.rows("SELECT coalesce(sum(total_runs), 0) FROM workflow")
+    runs = await store.rows("SELECT run_id, wpk_id FROM workflow_runs WHERE source = 'engine'")
+    counted = {counter: dict(await store.rows(sql)) for counter, sql in COUNTERS.items()}
     audited = await store.rows(
         "SELECT resource FROM audit_log WHERE action = 'execute_workflow' AND result = 'SUCCESS'"
     )
@@ -292,7 +301,8 @@ async def evidence(storm: Storm) -> Evidence:
         log=[Entry(execution=str(id_), seq=seq, events=events) for id_, seq, events in log],
         changed=storm.changed,
         history=[str(row[0]) for row in runs],
-        counted=int(counted[0][0]),
+        runs=Counter(row[1] for row in runs),
+        counted=counted,
         audited=[str(row[0]) for row in audited],
         audit_problem=None if audit["intact"] else str(audit["reason"]),
         open_inquiries=frozenset(str(row[0]) for row in asking),

@@ -56,7 +56,8 @@ class Evidence:
     log: Sequence[Entry]
     changed: Sequence[tuple[str, int]] = ()  # places in logs whose content was seen to change, or to go away
     history: Sequence[str] = ()
-    counted: int = 0  # runs by the counters of the workflows
+    runs: Mapping[str, int] = field(default_factory=dict)  # how many the history has of each workflow
+    counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # the same by each kind of counter
     audited: Sequence[str] = ()  # executions whose start is in the audit record
     audit_problem: str | None = None
     open_inquiries: frozenset[str] = frozenset()  # executions with a question that nobody has answered
@@ -113,7 +114,14 @@ def _logs(of: Evidence) -> Iterator[str]:
         seqs.setdefault(entry.execution, []).append(entry.seq)
         ends.update((entry.execution, *end) for end in _ends(entry.events))
     yield from (f"the log of {id_} has a gap" for id_, n in seqs.items() if sorted(n) != list(range(len(n))))
-    yield from (f"{row.id} has no log" for row in of.rows if row.id not in seqs)
+    rows = {row.id: row for row in of.rows}
+    yield from (f"{id_} has no log" for id_ in rows.keys() - seqs.keys())
+    yield from (f"the log of {id_} belongs to nothing" for id_ in seqs.keys() - rows.keys())
+    finished = {str(place[0]) for place in ends if place[1] == "finished"}
+    yield from (f"{id_} has ended, and its log has not" for id_, row in rows.items() if row.ended > (id_ in finished))
+    yield from (
+        f"the log of {id_} has ended, and it has not" for id_ in finished if id_ in rows and not rows[id_].ended
+    )
     yield from (f"{place} ended {count} times" for place, count in ends.items() if count > 1)
     yield from (f"row {place} changed" for place in of.changed)
 
@@ -136,8 +144,10 @@ def _history(of: Evidence) -> Iterator[str]:
     for id_ in ended | found.keys():
         if found[id_] != (id_ in ended):
             yield f"the history has {id_} {found[id_]} times"
-    if of.counted != len(of.history):
-        yield f"the counters say {of.counted} runs, the history has {len(of.history)}"
+    for counter, counted in of.counted.items():
+        for workflow in of.runs.keys() | counted.keys():
+            if counted.get(workflow, 0) != (kept := of.runs.get(workflow, 0)):
+                yield f"{counter} says {counted.get(workflow, 0)} runs of {workflow}, the history has {kept}"
 
 
 def _audit(of: Evidence) -> Iterator[str]:

@@ -27,8 +27,8 @@ class Server:
 
 
 @contextmanager
-def running(data_dir: Path, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Start `millrace serve`, wait until it listens, stop it at the end.
+def running(data_dir: Path, environ: Mapping[str, str] | None = None, *, cwd: Path = ROOT) -> Iterator[Server]:
+    """Start `millrace serve`, wait until it listens, stop it at the end; `cwd` is where it is started.
 
     Raises RuntimeError with everything it printed when it does not come up.
     """
@@ -46,7 +46,7 @@ def running(data_dir: Path, environ: Mapping[str, str] | None = None) -> Iterato
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "serve"],
-        cwd=ROOT,
+        cwd=cwd,
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

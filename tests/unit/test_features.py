@@ -7,7 +7,7 @@ def test_a_configured_feature_without_its_extra_says_what_to_install():
     feature = Feature(name="milvus", wanted=True, module="no_such_module_anywhere", extra="milvus")
 
     assert feature.state == "not installed"
-    assert feature.advice.endswith("pip install 'millrace[milvus]'")
+    assert feature.advice.endswith("pip install '.[milvus]'")
 
 
 def test_a_module_below_a_package_that_is_missing_is_missing():
