@@ -29,7 +29,7 @@ def touch(call: Call) -> dict[str, Any]:
 
 def trace(folder: Path) -> None:
     """At SIGUSR1, write what has grown since the start and how many objects there are of each kind."""
-    tracemalloc.start(8)
+    tracemalloc.start()
     before: list[tracemalloc.Snapshot] = []
 
     def write(*_: object) -> None:

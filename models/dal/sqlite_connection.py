@@ -21,7 +21,7 @@ PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA case_sensitive_like=ON",  # LIKE then means what it means on PostgreSQL
-    "PRAGMA cache_size=-32000",
+    "PRAGMA cache_size=-8000",  # KiB for each connection; what does not fit is in the system's own cache, once for all
 )
 STEPS_BETWEEN_LOOKS = 20_000  # virtual machine steps between two looks at the clock: under a millisecond
 
