@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -50,6 +51,7 @@ def main(session: Terminal, output: str | None) -> None:
 @click.option("--no-worker", is_flag=True, help="Only answer requests; `millrace worker` drives (PostgreSQL only).")
 def serve(no_worker: bool) -> None:
     """Run the server: migrate, then answer until a signal comes; a second one ends at once."""
+    start_quickly()
     from app import create_app
 
     settings = _settings()
@@ -66,6 +68,7 @@ def worker(port: int | None) -> None:
 
     It answers /health, /ready and /metrics. A signal lets running work end or hands it to other workers.
     """
+    start_quickly()
     from app import create_worker
 
     settings = _settings()
@@ -78,6 +81,12 @@ def worker(port: int | None) -> None:
         port=chosen,
         started=lambda at: _say(f"Millrace {VERSION} worker listens on {at} (PostgreSQL)"),
     )
+
+
+def start_quickly() -> None:
+    """Before the server's modules are imported: nothing of them is garbage, so the collector rests until the server has
+    started, which lets it work."""
+    gc.disable()
 
 
 def _require_postgres(settings: Settings, command: str) -> None:

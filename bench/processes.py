@@ -203,3 +203,11 @@ def ceiling(folder: Path, *, mode: str = "each") -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def ceiling_per_step_ms(folder: Path) -> float:
+    """Milliseconds for each of 200 durable steps in a row, of the ceiling prototype in a process of its own."""
+    env = {**os.environ, "SECS": "0.2", "BENCH_TMP": str(folder)}
+    command = [sys.executable, str(shared_blocks() / "ceiling.py"), "FULL"]
+    out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    return float(next(line["per_step_ms"] for line in map(json.loads, out.splitlines()) if "per_step_ms" in line))

@@ -12,14 +12,13 @@ import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app import create_app, create_worker
-from config import load
-from controllers import server
-from controllers.context import EXTENSION, Services
-from services import logs
-from services.actions.outcome import Call
+from cli import start_quickly
+
+if TYPE_CHECKING:
+    from controllers.context import Services
+    from services.actions.outcome import Call
 
 
 def touch(call: Call) -> dict[str, Any]:
@@ -47,6 +46,13 @@ def trace(folder: Path) -> None:
 
 def main() -> None:
     """Serve until a signal comes."""
+    start_quickly()
+    from app import create_app, create_worker
+    from config import load
+    from controllers import server
+    from controllers.context import EXTENSION
+    from services import logs
+
     role = sys.argv[1] if len(sys.argv) > 1 else "all"
     settings = load()
     logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)

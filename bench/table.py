@@ -74,7 +74,7 @@ def page(figures: Sequence[Mapping[str, Any]], command: str) -> str:
         f" from one run on one machine: {machine()}.\n\n"
         "Every figure is the median of a few runs.\n"
         "`ratio` compares it with a ceiling that was measured in turns with it, in the same run: bare Quart with a group"
-        " commit and no engine, or for `accept` a bare POST.\n"
+        " commit and no engine, for W3 the same without HTTP, or for `accept` a bare POST.\n"
         "`bar` is what the ratio, or without a ceiling the figure, has to reach; bars without a ceiling are those of a"
         " machine with 2 cores on which the loop below takes about 0.25 s and an fdatasync 0.12 ms.\n"
         "The peers' figures are their best ones on that machine, each with its own default durability.\n\n"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config import Settings
 from models.dal import AsyncDAL
 from services.access.actor import Actor
-from services.adapters.prometheus import Prometheus
 from services.background import Background
 from services.execution.lifecycle import StartRequest
 from services.execution.service import Execution
 from services.insight.insight import Insight, Surroundings
 from services.insight.watches import Start
+
+if TYPE_CHECKING:
+    from services.adapters.prometheus import Prometheus
 
 log = logging.getLogger("millrace.app")
 
@@ -32,6 +34,8 @@ def build_prometheus(settings: Settings, background: Background) -> Prometheus |
     """The Prometheus server that probes ask, where one is set."""
     if settings.prom_url is None:
         return None
+    from services.adapters.prometheus import Prometheus  # brings an HTTP client with it
+
     prometheus = Prometheus(settings.prom_url, authorization=settings.prom_authorization)
     background.on_stop("prometheus", prometheus.close)
     return prometheus

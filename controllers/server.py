@@ -21,6 +21,8 @@ SWITCH_S = 0.02
 Each forced change costs two wake-ups, and the database's thread asks for the interpreter many times a commit: with four
 times the patience the loop does what it has to do and then waits anyway, for a sixth less processor time.
 """
+SETTLED_S = 1.0
+"""After this long the garbage collector begins to work; before, the first requests are worth more."""
 GC_THRESHOLDS = (20_000, 50, 100)
 """Objects of a request die young; what lives on was frozen at the start."""
 
@@ -121,6 +123,14 @@ class Listen:
     most_connections: int = 2000
 
 
+def settle() -> None:
+    """Let the garbage collector work from now on, and leave alone what is here already: it stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
+
+
 class Server(uvicorn.Server):
     """A server that says where it listens and hears every signal once."""
 
@@ -133,14 +143,12 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: Any = None) -> None:
-        """Start listening, then settle the garbage collector: what is here now stays."""
+        """Start listening."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         if self.started:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
             sys.setswitchinterval(SWITCH_S)
+            self._loop.call_later(SETTLED_S, settle)
             self._on_started(self.address)
 
     @property
