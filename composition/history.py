@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from services.errors import ExecutionNotFound
 from services.execution.service import Execution
 from services.execution.view import Show
 from services.history.database_vectors import DatabaseVectors
-from services.history.history import Details, History
+from services.history.history import Details, Find, History
 from services.history.outbox import Embeddings, Indexer
 from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
@@ -84,11 +83,11 @@ def _build_embeddings(settings: Settings, shared: Shared) -> tuple[RunSearch, Ve
     return RunSearch(db, embedder, store), store
 
 
-def finder(db: AsyncDAL) -> Callable[[str], Awaitable[WorkflowRow | None]]:
+def finder(db: AsyncDAL) -> Find:
     """Names the registered workflow an identifier means."""
 
-    async def find(identifier: str) -> WorkflowRow | None:
-        found = await lookup.find(db, identifier)
+    async def find(identifier: str, *, removed: bool = False) -> WorkflowRow | None:
+        found = await lookup.find(db, identifier, removed=removed)
         return found.workflow if found else None
 
     return find

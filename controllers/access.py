@@ -15,7 +15,7 @@ from controllers import body, envelope, idempotency, pages
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
-from controllers.shapes import BaseModel
+from controllers.shapes import BaseModel, Community
 from models.access import RoleRow
 from models.audit import AuditFilter
 from services.access.accounts import Account
@@ -29,7 +29,6 @@ blueprint = Blueprint("access", __name__, url_prefix="/api/v1")
 ID = "id"
 NDJSON = "application/x-ndjson"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Community = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class Strict(BaseModel):
@@ -148,7 +147,7 @@ async def list_api_keys() -> Response:
 def _whose_keys(query: KeysQuery) -> int | None:
     caller = actor()
     foreign = query.everyone or query.user_id not in (None, caller.user_id)
-    if foreign and not caller.is_admin:
+    if foreign and not caller.runs_the_server:
         raise Denied("Only an administrator may list the keys of others")
     if query.everyone:
         return None

@@ -17,6 +17,7 @@ from controllers.direct import DirectRoute, Whole
 from controllers.gate import Gate
 from controllers.guards import Permission, admit, header, requires
 from controllers.openapi import Operation, describe
+from controllers.shapes import CommunityQuery
 from models.execution_lists import CAP, ExecutionPage, key_of
 from models.executions import ExecutionRow
 from services.execution import rerun as reruns
@@ -57,8 +58,8 @@ async def execute(workflow_id: str) -> Response:
     """Start a workflow. 202 is sent after the execution is durable; with `wait`, 200 with the result if it ends in time."""
     once = idempotency.wanted(await body.raw())
     wanted = await body.read(views.Execute, optional=True)
-    wait = body.query(views.ExecuteQuery).wait
-    return (await _start(_request(request, workflow_id, wanted, once), wait)).response()
+    query = body.query(views.ExecuteQuery)
+    return (await _start(_request(request, workflow_id, wanted, query, once), query.wait)).response()
 
 
 async def execute_directly(asked: Whole, workflow_id: str) -> envelope.Answer:
@@ -66,8 +67,8 @@ async def execute_directly(asked: Whole, workflow_id: str) -> envelope.Answer:
     await admit(asked, Permission.EXECUTION_START)
     once = idempotency.wanted(asked.body, asked)
     wanted = body.validate(views.Execute, strict_json.loads(asked.body))
-    wait = _query(asked.scope["query_string"]).wait
-    return await _start(_request(asked, workflow_id, wanted, once), wait)
+    query = _query(asked.scope["query_string"])
+    return await _start(_request(asked, workflow_id, wanted, query, once), query.wait)
 
 
 def direct_routes(max_body_bytes: int) -> tuple[DirectRoute, ...]:
@@ -87,12 +88,14 @@ def _query(text: bytes) -> views.ExecuteQuery:
     return body.validate(views.ExecuteQuery, dict(reversed(given)), place="query")  # of several the first counts
 
 
-def _request(asked: Any, workflow_id: str, wanted: views.Execute, once: Wanted | None) -> StartRequest:
+def _request(
+    asked: Any, workflow_id: str, wanted: views.Execute, query: views.ExecuteQuery, once: Wanted | None
+) -> StartRequest:
     return StartRequest(
         identifier=workflow_id,
         variables=wanted.variables,
         metadata=wanted.metadata,
-        community_id=wanted.community_id,
+        community_id=query.community_id if wanted.community_id is None else wanted.community_id,
         traceparent=_traceparent(asked),
         once=once,
     )
@@ -122,6 +125,7 @@ async def _start_and_wait(request_: StartRequest, wait: float) -> envelope.Answe
         tag="executions",
         body=views.Test,
         body_optional=True,
+        query=CommunityQuery,
         answers={200: views.TestView},
         errors=(400, 404, 409, 413, 504),
     )
@@ -129,11 +133,12 @@ async def _start_and_wait(request_: StartRequest, wait: float) -> envelope.Answe
 async def test(workflow_id: str) -> Response:
     """Try a workflow without side effects; nothing of it reaches the history or the counters."""
     wanted = await body.read(views.Test, optional=True)
+    asked_in = body.query(CommunityQuery).community_id
     request_ = TestRequest(
         identifier=workflow_id,
         variables=wanted.variables,
         metadata=wanted.metadata,
-        community_id=wanted.community_id,
+        community_id=asked_in if wanted.community_id is None else wanted.community_id,
         mocks=wanted.mocks,
         execute_reads=wanted.execute_reads,
         timeout_s=wanted.timeout_seconds,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from controllers.pages import PageQuery
-from controllers.shapes import BaseModel
+from controllers.shapes import BaseModel, Community, CommunityQuery
 from services.engine.state import State
 from services.engine.statuses import PUBLIC
 
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
-Community = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class Execute(BaseModel):
@@ -27,7 +26,7 @@ class Execute(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
-class ExecuteQuery(BaseModel):
+class ExecuteQuery(CommunityQuery):
     """Whether to wait for the end."""
 
     wait: float | None = Field(None, ge=0, le=60, description="Seconds to wait for the end before answering 202")

@@ -163,7 +163,7 @@ def _count(here: Services, of: Asked, caller: Actor) -> None:
 async def _check(here: Services, of: Asked, caller: Actor, permission: Permission) -> None:
     if caller.is_anonymous:
         return
-    verdict = may_pass(permission, is_admin=caller.is_admin, scopes=caller.scopes)
+    verdict = may_pass(permission, is_admin=caller.is_admin, scopes=caller.scopes, community_id=caller.community_id)
     if verdict:
         return
     await here.audit.write(

@@ -58,7 +58,7 @@ async def list_packs() -> Response:
     at = pages.window(query, str)
     after = at.after[0] if at.after else ""
     wanted = PackPage(after=after, count=at.limit + 1, skip=at.offset, tag=query.tag, needle=query.search)
-    rows, total = await services().registry.packs.page(wanted)
+    rows, total = await services().registry.packs.page(wanted, caller())
     shown = rows[: at.limit]
     more = (shown[-1].ref,) if len(rows) > at.limit else None
     meta = pages.pagination(at, total=total, shown=shown, next_key=more)
@@ -93,7 +93,7 @@ async def create_pack() -> Response:
 async def sync_packs() -> Response:
     """Load every pack below `PACKS_DIR` that is new or changed, as a start of the server does; for administrators."""
     by = caller()
-    if not by.actor.is_admin:
+    if not by.actor.runs_the_server:
         raise Denied("Only an administrator may load packs that have no owner yet")
     reports = await services().registry.packs.install(by)
     return envelope.ok([report.to_json() for report in reports], message=f"{len(reports)} packs loaded")
@@ -150,7 +150,7 @@ async def delete_pack(ref: str) -> Response:
 @describe(Operation(tag="packs", query=WorkflowsQuery, answers={200: list[shapes.WorkflowSummary]}, errors=(400, 404)))
 async def list_pack_workflows(ref: str) -> Response:
     """List the workflows of a pack that you may view."""
-    await services().registry.packs.require(ref)
+    await services().registry.packs.require(ref, caller())
     return await answer_list(body.query(WorkflowsQuery).model_copy(update={"pack_ref": ref}))
 
 
@@ -218,7 +218,8 @@ async def list_actions() -> Response:
     """List what a task may call, by ref."""
     query = body.query(ActionsQuery)
     at = pages.window(query, str)
-    found = await services().registry.actions.list(pack_ref=query.pack_ref, needle=query.search)
+    hidden = await services().registry.packs.hidden(caller())
+    found = await services().registry.actions.list(pack_ref=query.pack_ref, needle=query.search, without=hidden)
     rest = [item for item in found if at.after is None or item["ref"] > at.after[0]][at.offset :]
     shown = rest[: at.limit]
     more = (shown[-1]["ref"],) if len(rest) > at.limit else None
@@ -231,7 +232,8 @@ async def list_actions() -> Response:
 @describe(Operation(tag="packs", answers={200: shapes.ActionView}, errors=(404,)))
 async def get_action(ref: str) -> Response:
     """Show an action: parameters, output, effect, runner and examples."""
-    return envelope.ok(await services().registry.actions.get(ref))
+    hidden = await services().registry.packs.hidden(caller())
+    return envelope.ok(await services().registry.actions.get(ref, without=hidden))
 
 
 def _written(written: PackWritten, message: str, *, status: int = 200) -> Response:

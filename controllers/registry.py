@@ -15,7 +15,7 @@ from controllers import registry_views as shapes
 from controllers.context import actor, request_id, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
-from controllers.shapes import BaseModel
+from controllers.shapes import CommunityQuery
 from models.records import Flag
 from models.workflow_lists import Filters, Window
 from services.engine.export import Export
@@ -35,12 +35,6 @@ KEY_KINDS: dict[str, tuple[type, ...]] = {
     "name": (str, UUID),
     "ref": (str,),
 }
-
-
-class CommunityQuery(BaseModel):
-    """In which community the caller asks."""
-
-    community_id: int | None = Field(None, ge=0, le=2**53, description="Context of the role check")
 
 
 class WorkflowQuery(CommunityQuery):
@@ -115,7 +109,7 @@ async def create_workflow() -> Response:
 @describe(Operation(tag="workflows", body=dict[str, Any], yaml=True, answers={200: shapes.CheckedView}, errors=(400,)))
 async def validate_definition() -> Response:
     """Check a definition, or a whole workflow, without storing it."""
-    return _checked(await services().registry.workflows.validate((await _candidate()).value))
+    return _checked(await services().registry.workflows.validate((await _candidate()).value, caller()))
 
 
 # ---- one workflow ----------------------------------------------------------------------------------------------------

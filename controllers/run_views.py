@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, RootModel, StringConstraints
 
 from controllers.pages import PageQuery
-from controllers.shapes import BaseModel
+from controllers.shapes import BaseModel, Community, CommunityQuery
 from models.runs import Payloads, RunSummary
 from services.history.record import Duration, Identifier, Moment, ReportedStatus
 
@@ -29,7 +29,7 @@ class LogRun(BaseModel):
     node_logs: list[Any] | None = None
     created_at: Moment | None = None
     error: str | None = Field(None, max_length=100_000)
-    community_id: int | None = Field(None, ge=1, le=2**53)
+    community_id: Community | None = None
 
 
 class LogRuns(RootModel[LogRun | list[LogRun]]):
@@ -43,6 +43,7 @@ class NotifyRun(BaseModel):
     status: ReportedStatus
     duration_ms: Duration | None = None
     created_at: Moment | None = None
+    community_id: Community | None = None
 
 
 class LoggedView(BaseModel):
@@ -213,7 +214,7 @@ class StatsView(BaseModel):
     nodes: list[NodeStats]
 
 
-class WorkflowRunsQuery(BaseModel):
+class WorkflowRunsQuery(CommunityQuery):
     """Which runs of a workflow."""
 
     limit: int = Field(20, ge=1, le=100)
@@ -259,7 +260,7 @@ class OneRunQuery(BaseModel):
     wpk_id: Text | None = None
 
 
-class StatsQuery(BaseModel):
+class StatsQuery(CommunityQuery):
     """How far back."""
 
     days: int = Field(30, ge=1, le=3_660)

@@ -16,6 +16,7 @@ from controllers.context import actor, services
 from controllers.errors import when_unavailable
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
+from controllers.shapes import CommunityQuery
 from models.run_facts import RunFilter
 from services.access.actor import Actor
 from services.access.authentication import utc_now
@@ -135,7 +136,8 @@ async def _workflow_runs(identifier: str) -> dict[str, Any]:
     asked = body.query(views.WorkflowRunsQuery)
     at = pages.window(pages.PageQuery(page=asked.page, per_page=asked.limit, cursor=asked.cursor), datetime, UUID)
     wanted = RunFilter(status=asked.status, since=asked.since, until=asked.until)
-    found = await services().history.of_workflow(actor(), identifier, wanted, _window(at))
+    community = asked.community_id
+    found = await services().history.of_workflow(actor(), identifier, wanted, _window(at), community_id=community)
     answer = {
         "workflow_id": identifier,
         "runs": [views.line(run) for run in found.rows],
@@ -153,6 +155,7 @@ async def _workflow_runs(identifier: str) -> dict[str, Any]:
     Operation(
         tag="runs",
         body=views.NotifyRun,
+        query=CommunityQuery,
         answers={200: views.NotifiedView},
         errors=(400, 404, 422),
         headers=("Idempotency-Key",),
@@ -170,6 +173,7 @@ async def notify(workflow_id: str) -> Response:
     Operation(
         tag="runs",
         body=views.NotifyRun,
+        query=CommunityQuery,
         answers={200: views.NotifiedView},
         errors=(400, 404, 422),
         headers=("Idempotency-Key",),
@@ -182,12 +186,14 @@ async def notify_run(workflow_id: str) -> Response:
 
 async def _notify(identifier: str, shape: Callable[..., Response]) -> Response:
     told = await body.read(views.NotifyRun)
+    asked_in = body.query(CommunityQuery).community_id
     run = Run(
         wpk_id=identifier,
         run_id=told.run_id,
         status=told.status,
         duration_ms=told.duration_ms,
         created_at=told.created_at,
+        community_id=asked_in if told.community_id is None else told.community_id,
     )
     await services().history.notify(actor(), identifier, run)
     message = "Workflow run notification processed"
@@ -199,8 +205,9 @@ async def _notify(identifier: str, shape: Callable[..., Response]) -> Response:
 @describe(Operation(tag="runs", query=views.StatsQuery, answers={200: views.StatsView}, errors=(400, 404)))
 async def workflow_stats(workflow_id: str) -> Response:
     """Counts, success rate and percentiles of a workflow's runs, day by day."""
-    since = utc_now() - timedelta(days=body.query(views.StatsQuery).days - 1)
-    figures = await services().history.stats(actor(), workflow_id, since=since)
+    query = body.query(views.StatsQuery)
+    since = utc_now() - timedelta(days=query.days - 1)
+    figures = await services().history.stats(actor(), workflow_id, since=since, community_id=query.community_id)
     return envelope.ok({"workflow_id": workflow_id, **figures})
 
 

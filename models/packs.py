@@ -39,11 +39,13 @@ class PackPage:
     skip: int = 0
     tag: str | None = None
     needle: str | None = None
+    without: frozenset[str] = frozenset()
 
 
 P_COLUMNS = ", ".join(f"p.{field.name}" for field in fields(PackRow))
 
 BY_REF = f"SELECT {P_COLUMNS} FROM pack p WHERE p.ref = :ref"
+OF_COMMUNITIES = f"SELECT {P_COLUMNS} FROM pack p WHERE p.community_id IS NOT NULL"
 REFS = "SELECT ref, source_hash FROM pack"
 WORKFLOWS = "SELECT COALESCE(SUM(workflow_count), 0) AS n FROM pack"
 
@@ -66,24 +68,31 @@ async def count_workflows(db: Any) -> int:
 async def page(db: Any, wanted: PackPage) -> list[PackRow]:
     """Packs in order of their ref."""
     p = db.pack
-    query = p.ref > wanted.after
-    if wanted.tag is not None:
-        query &= p.tags.contains(wanted.tag)
-    if wanted.needle is not None:
-        query &= p.ref.contains(wanted.needle) | p.label.ilike(f"%{wanted.needle}%")
+    query = _wanted(db, wanted, after=wanted.after)
     rows = await db(query).select(p.ALL, orderby=p.ref, limit=wanted.count, offset=wanted.skip or None)
     return [PackRow(**row) for row in rows]
 
 
 async def count(db: Any, wanted: PackPage) -> int:
     """How many packs a list has altogether."""
+    return int(await db(_wanted(db, wanted, after="")).count())
+
+
+def _wanted(db: Any, wanted: PackPage, *, after: str) -> Any:
     p = db.pack
-    query = p.ref > ""
+    query = p.ref > after
     if wanted.tag is not None:
         query &= p.tags.contains(wanted.tag)
     if wanted.needle is not None:
         query &= p.ref.contains(wanted.needle) | p.label.ilike(f"%{wanted.needle}%")
-    return int(await db(query).count())
+    if wanted.without:
+        query &= ~p.ref.belongs(sorted(wanted.without))
+    return query
+
+
+async def of_communities(db: Any) -> list[PackRow]:
+    """Every pack that belongs to a community."""
+    return [PackRow(**row) for row in await db.sql(OF_COMMUNITIES, into=db.pack)]
 
 
 def insert(db: Any, values: dict[str, Any]) -> Any:
@@ -188,14 +197,16 @@ async def actions(db: Any, pack_ref: str | None = None) -> list[dict[str, Any]]:
 
 # ---- edit grants -----------------------------------------------------------------------------------------------------
 
-MAY_EDIT = (
-    "SELECT 1 AS yes FROM pack_permission g WHERE g.pack_ref = :ref AND g.can_edit AND ("
+_HELD = (
+    " g.can_edit AND ("
     "(g.subject_type = 'user' AND g.subject_id = :subject)"
     " OR (g.subject_type = 'community' AND EXISTS (SELECT 1 FROM user_role r WHERE r.user_id = :user_id"
     " AND CAST(r.community_id AS text) = g.subject_id))"
     " OR (g.subject_type = 'role' AND EXISTS (SELECT 1 FROM user_role r JOIN pack p ON p.community_id = r.community_id"
-    " WHERE p.ref = g.pack_ref AND r.user_id = :user_id AND r.role = g.subject_id))) LIMIT 1"
+    " WHERE p.ref = g.pack_ref AND r.user_id = :user_id AND r.role = g.subject_id)))"
 )
+MAY_EDIT = f"SELECT 1 AS yes FROM pack_permission g WHERE g.pack_ref = :ref AND{_HELD} LIMIT 1"
+EDITABLE = f"SELECT DISTINCT g.pack_ref FROM pack_permission g WHERE{_HELD}"
 GRANTS = (
     "SELECT subject_type, subject_id, can_edit, created FROM pack_permission WHERE pack_ref = :ref"
     " ORDER BY subject_type, subject_id"
@@ -205,6 +216,12 @@ GRANTS = (
 async def may_edit(db: Any, ref: str, user_id: int) -> bool:
     """Whether a grant lets that user add to the pack."""
     return await db.sql(MAY_EDIT, ref=ref, user_id=user_id, subject=str(user_id)).first() is not None
+
+
+async def editable(db: Any, user_id: int) -> frozenset[str]:
+    """The packs that a grant lets that user add to."""
+    rows = await db.sql(EDITABLE, into=db.pack_permission, user_id=user_id, subject=str(user_id))
+    return frozenset(row["pack_ref"] for row in rows)
 
 
 async def grants(db: Any, ref: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Functions that write return the statement not yet run, so that a service joins s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -119,6 +119,13 @@ async def known_refs(db: Any, refs: Sequence[str]) -> set[str]:
     return {row["ref"] for row in rows}
 
 
+async def guarded_refs(db: Any, refs: Collection[str]) -> list[Any]:
+    """What the permissions must know of the living workflows among `refs`: ref, id, owner and community."""
+    w = db.workflow
+    found = w.ref.belongs(list(refs)) & (w.deleted_at == None)  # noqa: E711 (SQL IS NULL)
+    return list(await db(found).select(w.ref, w.id, w.owner_id, w.community_id))
+
+
 async def state_of(db: Any, workflow_id: UUID) -> tuple[int, bool] | None:
     """The change number of a workflow and whether it lives: all that a cached version has to ask."""
     row = await db.sql(REF_STATE, into=db.workflow, id=workflow_id).first()
@@ -136,6 +143,7 @@ PACKAGED = (
     f"SELECT {V_COLUMNS} FROM workflow_version v JOIN workflow w ON w.id = v.workflow_id"
     " WHERE v.package_id = :package_id AND w.deleted_at IS NULL ORDER BY v.workflow_id DESC, v.revision DESC LIMIT 1"
 )
+REMOVED_PACKAGED = PACKAGED.replace("deleted_at IS NULL", "deleted_at IS NOT NULL")
 VERSIONS = (
     "SELECT v.id, v.workflow_id, v.revision, v.version, v.package_id, v.created, v.created_by"
     " FROM workflow_version v WHERE v.workflow_id = :workflow_id AND v.revision < :before"
@@ -154,9 +162,10 @@ async def labelled(db: Any, workflow_id: UUID, label: str) -> VersionRow | None:
     return _version(await call.first())
 
 
-async def packaged(db: Any, package_id: str) -> VersionRow | None:
-    """The newest revision of a living workflow that carried that package id."""
-    return _version(await db.sql(PACKAGED, into=db.workflow_version, package_id=package_id).first())
+async def packaged(db: Any, package_id: str, *, removed: bool = False) -> VersionRow | None:
+    """The newest revision of a living (or else a removed) workflow that carried that package id."""
+    text = REMOVED_PACKAGED if removed else PACKAGED
+    return _version(await db.sql(text, into=db.workflow_version, package_id=package_id).first())
 
 
 async def versions(db: Any, workflow_id: UUID, *, before: int, count: int) -> list[dict[str, Any]]:

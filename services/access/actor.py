@@ -32,6 +32,11 @@ class Actor:
         return self.user_id == 0 and not self.is_admin
 
     @property
+    def runs_the_server(self) -> bool:
+        """Whether what belongs to nobody in particular is theirs to administer: a key of one community is not enough."""
+        return self.is_admin and self.community_id is None
+
+    @property
     def communities(self) -> frozenset[int]:
         """The communities in which the user holds a role."""
         return frozenset(community for community, _ in self.roles)

@@ -59,11 +59,9 @@ class KeyService:
         now = self._authentication.now()
         _check_reach(wish, by, now)
         user_id = by.user_id if wish.user_id is None else wish.user_id
-        if user_id != by.user_id:
-            if not by.is_admin:
-                raise Denied("Only an administrator may make a key for somebody else")
-            if await models.access.user(self._db, user_id) is None:
-                raise NotFound(f"There is no user {user_id}")
+        if user_id != by.user_id and not by.runs_the_server:
+            raise Denied("Only an administrator may make a key for somebody else")
+        await self._check_member(user_id, wish.community_id)
         made = self._make(wish, user_id, now)
         entry = self._entry("create_api_key", made.row, by)
         await self._db.batch(*also(made.row.id), self._insert(made), self._audit.call(entry))
@@ -75,7 +73,7 @@ class KeyService:
         row = await models.access.key(self._db, key_id)
         if row is None:
             raise NotFound("There is no such key")
-        if row.user_id != by.user_id and not by.is_admin:
+        if row.user_id != by.user_id and not by.runs_the_server:
             raise NotFound("There is no such key").denying("the key is somebody else's")
         return row
 
@@ -121,6 +119,17 @@ class KeyService:
         say(entry)
         self._authentication.forget()
         return made, until
+
+    async def _check_member(self, user_id: int, community_id: int | None) -> None:
+        """A key for one community is for those who are of it."""
+        user = await models.access.user(self._db, user_id)
+        if user is None:
+            raise NotFound(f"There is no user {user_id}")
+        if community_id is None or user.is_admin:
+            return
+        roles = await models.access.roles_of(self._db, [user_id])
+        if community_id not in {role.community_id for role in roles}:
+            raise Denied(f"User {user_id} has no role in community {community_id}", community_id=community_id)
 
     def _make(self, wish: KeyWish, user_id: int, now: datetime) -> ShownKey:
         new = keys.make(secrets.token_bytes(32), pepper=self._pepper)

@@ -105,11 +105,12 @@ class PermissionService:
         return resolve(actor.subject, thing, flag, community_id=community_id)
 
     async def require(
-        self, actor: Actor, workflow: WorkflowFacts, flag: Flag, *, community_id: int | None = None
+        self, actor: Actor, workflow: WorkflowFacts, flag: Flag, *, called: str, community_id: int | None = None
     ) -> Verdict:
-        """Let the caller pass.
+        """Let the caller pass, who called the workflow `called`.
 
-        Raises `Denied` when they may see the workflow but lack the flag, `WorkflowNotFound` when they may not.
+        Raises `Denied` when they may see the workflow but lack the flag, and when they may not the same
+        `WorkflowNotFound` as for a workflow that does not exist.
         """
         verdict = await self.decide(actor, workflow, flag, community_id=community_id)
         await self.record(actor, workflow, flag, verdict)
@@ -117,7 +118,7 @@ class PermissionService:
             return verdict
         if verdict.visible:
             raise Denied(f"You lack {flag.value} on this workflow", permission=flag.value)
-        raise WorkflowNotFound()
+        raise WorkflowNotFound(workflow=called)
 
     async def record(self, actor: Actor, workflow: WorkflowFacts, flag: Flag, verdict: Verdict) -> None:
         """Say the verdict; a denial is a row of its own."""

@@ -107,12 +107,19 @@ class Guarded(Struct, frozen=True, kw_only=True):
     grants: tuple[Grant, ...] = ()
 
 
-def may_pass(permission: Permission, *, is_admin: bool, scopes: frozenset[str]) -> Verdict:
-    """Whether a key may use a door at all. No scopes = everything its user may do."""
+def may_pass(
+    permission: Permission, *, is_admin: bool, scopes: frozenset[str], community_id: int | None = None
+) -> Verdict:
+    """Whether a key may use a door at all. No scopes = everything its user may do.
+
+    A key limited to `community_id` opens none of the doors that lead to all communities.
+    """
     if permission.scope is not None and scopes and permission.scope not in scopes:
         return Verdict(False, f"the key lacks the scope {permission.scope}")
     if permission in ADMIN_ONLY and not is_admin:
         return Verdict(False, "only an administrator may do this")
+    if permission in ADMIN_ONLY and community_id is not None:
+        return Verdict(False, f"the key is limited to community {community_id}")
     return Verdict(True, "admin" if is_admin else "key")
 
 

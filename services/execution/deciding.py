@@ -26,7 +26,7 @@ from services.engine.events import Event
 from services.engine.graph import ActionFacts
 from services.engine.inputs import Evaluated, Input
 from services.engine.statuses import PUBLIC
-from services.execution.book import Book
+from services.execution.book import Book, Facts
 from services.execution.endings import add_ending
 
 MOST_EVENTS = 256
@@ -40,8 +40,8 @@ class Evaluator(Protocol):
         """The value or the error of each request, by its id."""
         ...
 
-    async def facts(self, refs: Sequence[str]) -> Mapping[str, ActionFacts]:
-        """What is known of these actions; those that do not exist are left out."""
+    async def facts(self, refs: Sequence[str], *, of: Facts) -> Mapping[str, ActionFacts]:
+        """What is known of these actions; those that do not exist, or not for that execution, are left out."""
         ...
 
 
@@ -101,12 +101,13 @@ class Decider:
     async def _decision(self, book: Book, given: Input, hold: bool) -> Decision:
         decision = advance(book.graph, book.state, given, hold=hold)
         answers: dict[str, Mapping[str, Any]] = {}
-        facts: dict[str, ActionFacts] = {}
+        facts: dict[str, ActionFacts | None] = {}
         while len(decision.commands) == 1 and isinstance(asked := decision.commands[0], Evaluate):
             if asked.requests:
                 answers |= await self._evaluator.answers(asked.requests)
             if asked.actions:
-                facts |= await self._evaluator.facts(asked.actions)
+                facts |= dict.fromkeys(asked.actions)  # None: there is no such action
+                facts |= await self._evaluator.facts(asked.actions, of=book.facts)
             decision = advance(book.graph, book.state, Evaluated(of=given, answers=answers, actions=facts), hold=hold)
         return decision
 

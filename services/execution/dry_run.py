@@ -71,7 +71,12 @@ class DryRun:
         _check_mocks(request.mocks, pinned)
         began = self.now()
         order = Order(
-            pinned=pinned, parameters=request.variables, at=began, triggered_by=by.user_id, metadata=request.metadata
+            pinned=pinned,
+            parameters=request.variables,
+            at=began,
+            triggered_by=by.user_id,
+            metadata=request.metadata,
+            by=by,
         )
         stage = _Stage(self, Mocks(request.mocks), by, real=READS if request.execute_reads else NO_EFFECT)
         try:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.engine.graph import ActionFacts
-from services.execution.known_actions import KnownActions
+from services.execution.book import Facts
+from services.execution.known_actions import Home, KnownActions
+from services.registry.refs import pack_of
 
 
 class ExpressionWorker(Protocol):
@@ -33,6 +35,6 @@ class WorkerEvaluator:
         """The value or the error of each request, by its id."""
         return await self.worker.evaluate(requests)
 
-    async def facts(self, refs: Sequence[str]) -> Mapping[str, ActionFacts]:
-        """What is known of these actions; those that do not exist are left out."""
-        return await self.actions.facts(refs)
+    async def facts(self, refs: Sequence[str], *, of: Facts) -> Mapping[str, ActionFacts]:
+        """What is known of these actions; those that do not exist, or not for that execution, are left out."""
+        return await self.actions.facts(refs, Home(pack_of(of.workflow_ref), of.community_id))

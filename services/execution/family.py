@@ -20,7 +20,7 @@ from services.engine.commands import CancelChild, EngineCommand, PauseChild, Res
 from services.engine.graph import Failure
 from services.engine.inputs import ChildEnded, ChildPaused, Input
 from services.engine.statuses import Outcome
-from services.errors import Denied, MillraceError
+from services.errors import Denied, MillraceError, WorkflowNotFound
 from services.execution.book import Book
 from services.execution.library import Library
 from services.execution.starting import Holder, Order, Starter
@@ -133,6 +133,8 @@ class Family:
             verdict = await self.permissions.check_permission(
                 workflow_id=pinned.workflow_id, user_id=facts.triggered_by or 0, permission_type=Flag.EXECUTE
             )
+            if not verdict and not verdict.visible:
+                raise WorkflowNotFound(workflow=command.workflow)
             if not verdict:
                 raise Denied(f"{command.workflow} may not be started by who started this: {verdict.reason}")
         return Order(

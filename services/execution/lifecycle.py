@@ -108,6 +108,7 @@ class Lifecycle:
             community_id=pinned.community_id,
             metadata=request.metadata,
             traceparent=request.traceparent,
+            by=by,
         )
         return await self.begin(order, request, by=by, wait=wait)
 
@@ -185,8 +186,10 @@ class Lifecycle:
         self, identifier: str, wanted: Wanting, at: ExecutionPage, *, by: Actor
     ) -> tuple[list[ExecutionRow], int]:
         """A page of a workflow's executions, and how many there are (10,001 stands for more)."""
-        found = await lookup.require(self.library.db, identifier)
-        await self.permissions.require(by, found.workflow, Flag.VIEW, community_id=wanted.community_id)
+        found = await lookup.require(self.library.db, identifier, removed=True)
+        await self.permissions.require(
+            by, found.workflow, Flag.VIEW, called=identifier, community_id=wanted.community_id
+        )
         chosen = ExecutionFilter(
             workflow_id=found.workflow.id,
             status=wanted.status,
@@ -203,7 +206,7 @@ class Lifecycle:
             raise ExecutionNotFound(execution=execution_id) from None
         if not _is_own(row, by):
             try:
-                await self.permissions.require(by, await self._workflow_of(row), Flag.VIEW)
+                await self.permissions.require(by, await self._workflow_of(row), Flag.VIEW, called=execution_id)
             except (Denied, WorkflowNotFound):
                 raise ExecutionNotFound(execution=execution_id) from None
         return row
@@ -255,7 +258,7 @@ class Lifecycle:
         row = await self._visible(execution_id, by=by)
         workflow = await self._workflow_of(row)
         if not _is_own(row, by):
-            await self.permissions.require(by, workflow, Flag.EXECUTE)
+            await self.permissions.require(by, workflow, Flag.EXECUTE, called=workflow.ref)
         entry = structs.replace(self._entry(f"{verb}_execution", by, workflow, str(row.execution_id)), reason=reason)
         also = Also(rows=((AUDIT, self.audit_row(entry)),))
         book = await self.controls.request(str(row.execution_id), verb, by=by.name or str(by.user_id), also=also)

@@ -77,6 +77,7 @@ class Rerun:
             metadata=row.metadata,
             traceparent=row.traceparent,
             reuse=planned.plan.reuse,
+            by=by,
         )
         start = StartRequest(identifier=pinned.ref, once=request.once)
         return await self._lifecycle.begin(order, start, by=by, wait=False, action="rerun_execution")

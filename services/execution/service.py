@@ -94,7 +94,7 @@ class Execution:
         self.tidings = Tidings()
         self.http = HttpRunner(partial(_opened, needs.http_allow_hosts), max_bytes=needs.limits.max_result_bytes)
         self.secrets = Secrets(needs.secrets_dir)
-        self.known_actions = KnownActions(needs.db, needs.catalogue, code_refused=needs.code.refused)
+        self.known_actions = KnownActions(needs.db, needs.catalogue, needs.permissions, code_refused=needs.code.refused)
         self.runners = self._runners()
         self.journal = Journal(needs.db, needs.telemetry)
         needs.telemetry.read_with(self.journal.rows)

@@ -13,6 +13,7 @@ from models.bulk import Row
 from models.journal import Unit
 from models.journal_statements import START
 from models.records import uuid7_text, uuid_text
+from services.access.actor import Actor
 from services.engine.begin import ENGINE_VERSION as ENGINE
 from services.engine.commands import EngineCommand
 from services.engine.graph import MAX_PARALLEL_EXECUTIONS, Graph, Limits
@@ -46,6 +47,8 @@ class Order(Struct, frozen=True, kw_only=True):
     metadata: Any = None
     traceparent: str | None = None
     reuse: Reuse | None = None
+    by: Actor | None = None
+    """Who asks for it, where somebody does: workflows that they may not view do not exist for them."""
 
 
 class Started(Struct):
@@ -136,7 +139,7 @@ class Starter:
             },
             config=await self.actions.config(pinned.pack_ref),
             limits=self.limits,
-            actions=await self.actions.of(pinned, rehearsal=rehearsal),
+            actions=await self.actions.of(pinned, by=order.by, rehearsal=rehearsal),
             depth=order.depth,
             parent=order.parent_execution_id,
             reuse=order.reuse,

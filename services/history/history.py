@@ -60,7 +60,14 @@ class Registered(Protocol):
         ...
 
 
-Find = Callable[[str], Awaitable[Registered | None]]
+class Find(Protocol):
+    """Names the registered workflow an identifier means."""
+
+    async def __call__(self, identifier: str, *, removed: bool = False) -> Registered | None:
+        """The workflow; `removed`: also one that was deleted."""
+        ...
+
+
 Details = Callable[[UUID], Awaitable[Payloads | None]]
 
 
@@ -159,7 +166,7 @@ class History:
         workflow = await self._find(identifier)
         if workflow is None:
             raise WorkflowNotFound(workflow=identifier)
-        await self._permissions.require(actor, workflow, Flag.EXECUTE)
+        await self._permissions.require(actor, workflow, Flag.EXECUTE, called=identifier, community_id=run.community_id)
         run = replace(run, wpk_id=workflow.package_id)
         report = self._log.report(run, source="notify", target=_target(workflow))
         entry = _logged(actor, [report])
@@ -170,25 +177,26 @@ class History:
         workflow = await self._remembered(run.wpk_id)
         if workflow is None:
             return None
-        await self._permissions.require(actor, workflow, Flag.EXECUTE, community_id=run.community_id)
+        await self._permissions.require(actor, workflow, Flag.EXECUTE, called=run.wpk_id, community_id=run.community_id)
         return _target(workflow)
 
     @staticmethod
     def _community(actor: Actor, run: Run, target: Target | None) -> int | None:
-        if target is not None or run.community_id is None:
-            return actor.community_id
-        if actor.is_admin and actor.community_id in (None, run.community_id):
-            return run.community_id
-        if run.community_id not in communities_of(actor):
-            raise Denied(f"You are not a member of community {run.community_id}", community_id=run.community_id)
-        return run.community_id
+        if target is not None:
+            return target.community_id
+        community = actor.community_id if run.community_id is None else run.community_id
+        if community is None or (actor.is_admin and actor.community_id in (None, community)):
+            return community
+        if community not in communities_of(actor):
+            raise Denied(f"You are not a member of community {community}", community_id=community)
+        return community
 
     async def pin(self, actor: Actor, run: RunSummary, *, pinned: bool) -> RunSummary:
         """Keep a run for ever, or no longer. Denied without can_execute on its workflow."""
         if run.workflow_id is not None:
             workflow = await self._find(str(run.workflow_id))
             if workflow is not None:
-                await self._permissions.require(actor, workflow, Flag.EXECUTE)
+                await self._permissions.require(actor, workflow, Flag.EXECUTE, called=run.wpk_id)
         entry = Entry(
             category=Category.AUDIT,
             action="pin_run" if pinned else "unpin_run",
@@ -223,9 +231,11 @@ class History:
 
     # ---- reading ----
 
-    async def of_workflow(self, actor: Actor, identifier: str, wanted: RunFilter, window: Window) -> Page:
+    async def of_workflow(
+        self, actor: Actor, identifier: str, wanted: RunFilter, window: Window, *, community_id: int | None = None
+    ) -> Page:
         """The runs of one workflow, registered or only logged, newest first; WorkflowNotFound when there is neither."""
-        scope = await self._scope(actor, identifier)
+        scope = await self._scope(actor, identifier, community_id)
         asked = replace(scope.runs, status=wanted.status, since=wanted.since, until=wanted.until)
         rows = await runs.workflow_page(self._db, asked, after=window.after, skip=window.skip, count=window.count + 1)
         timed = wanted.since is not None or wanted.until is not None
@@ -295,9 +305,11 @@ class History:
         found = ["input"] if before.inputs != after.inputs else []
         return [*found, "version"] if failed.workflow_version != later.workflow_version else found
 
-    async def stats(self, actor: Actor, identifier: str, *, since: datetime) -> dict[str, Any]:
+    async def stats(
+        self, actor: Actor, identifier: str, *, since: datetime, community_id: int | None = None
+    ) -> dict[str, Any]:
         """Figures of a workflow's runs since a day; WorkflowNotFound when there is none to see."""
-        scope = await self._scope(actor, identifier)
+        scope = await self._scope(actor, identifier, community_id)
         found = await days(self._db, scope.runs, since=since.date().isoformat())
         if not found and not scope.visible:
             raise scope.missing(identifier)
@@ -314,8 +326,10 @@ class History:
             return [by_row]
         return await runs.by_run_id(self._db, identifier, wpk_id)
 
-    async def _scope(self, actor: Actor, identifier: str) -> _Scope:
-        workflow = await self._find(identifier)
+    async def _scope(self, actor: Actor, identifier: str, community_id: int | None) -> _Scope:
+        workflow = await self._find(identifier, removed=True)  # its runs stay readable
+        if workflow is not None and community_id is not None and workflow.community_id not in (None, community_id):
+            raise WorkflowNotFound(workflow=identifier).denying(f"the workflow is not of community {community_id}")
         reach = await self._visibility.reach(actor, workflow)
         packages = [identifier]
         if workflow is not None:

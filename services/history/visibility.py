@@ -40,7 +40,7 @@ class Visibility:
         """Everything this caller may see."""
         if actor.is_anonymous:
             return Visible()
-        if actor.is_admin and actor.community_id is None:
+        if actor.runs_the_server:
             return Visible(everything=True)
         key = actor.user_id, actor.is_admin, actor.community_id, actor.roles
         at = time.monotonic()
@@ -58,7 +58,7 @@ class Visibility:
 
         Anonymous readers (public reads) see runs of no community only.
         """
-        if actor.is_admin and actor.community_id is None:
+        if actor.runs_the_server:
             return Reach(communities=None)
         mine = {0, *communities_of(actor)}
         if workflow is None or actor.is_anonymous:

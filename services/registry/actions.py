@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from models import packs
@@ -50,21 +50,26 @@ class Actions:
         """The refs of every action that can be performed now, for membership tests."""
         return self._table
 
-    async def list(self, *, pack_ref: str | None = None, needle: str | None = None) -> list[dict[str, Any]]:
-        """Every action, or those of a pack, or those with a text in ref or description; by ref."""
+    async def list(
+        self, *, pack_ref: str | None = None, needle: str | None = None, without: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Every action, or those of a pack, or those with a text in ref or description; by ref. None of the packs
+        `without`."""
         await self.refresh()
         wanted = needle.casefold() if needle else ""
         return [
             self._view(spec)
             for spec in self._table.all()
-            if pack_ref in (None, spec.pack_ref) and wanted in f"{spec.ref} {spec.description}".casefold()
+            if pack_ref in (None, spec.pack_ref)
+            and spec.pack_ref not in without
+            and wanted in f"{spec.ref} {spec.description}".casefold()
         ]
 
-    async def get(self, ref: str) -> dict[str, Any]:
-        """One action. Raises `NotFound`."""
+    async def get(self, ref: str, *, without: Collection[str] = ()) -> dict[str, Any]:
+        """One action, of none of the packs `without`. Raises `NotFound`."""
         await self.refresh()
         spec = self._table.get(ref)
-        if spec is None:
+        if spec is None or spec.pack_ref in without:
             raise NotFound(f"There is no action {ref}", action=ref)
         return self._view(spec)
 

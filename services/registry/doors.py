@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from models import packs
@@ -14,6 +15,7 @@ from services.access.permissions import Verdict
 from services.errors import Denied, PackNotFound
 from services.registry import refs
 from services.registry.caller import Caller
+from services.registry.visible_refs import visible_refs
 
 
 class Doors:
@@ -24,22 +26,45 @@ class Doors:
         self._permissions = permissions
         self._audit = audit
 
-    async def require(self, caller: Caller, workflow: WorkflowRow, flag: Flag) -> Verdict:
-        """Let the caller pass. Raises `Denied`, or `WorkflowNotFound` when they may not even see it."""
-        return await self._permissions.require(caller.actor, workflow, flag, community_id=caller.community_id)
+    async def require(self, caller: Caller, workflow: WorkflowRow, flag: Flag, *, called: str) -> Verdict:
+        """Let the caller pass, who called the workflow `called`.
+
+        Raises `Denied`, or `WorkflowNotFound` when they may not even see it.
+        """
+        return await self._permissions.require(
+            caller.actor, workflow, flag, called=called, community_id=caller.community_id
+        )
+
+    async def visible(self, caller: Caller, wanted: Collection[str]) -> frozenset[str]:
+        """Those of `wanted` that name a workflow which the caller may view."""
+        return await visible_refs(self._db, self._permissions, caller.actor, wanted)
 
     def require_community(self, caller: Caller, community_id: int | None) -> None:
         """Let the caller put a workflow into a community. Raises `Denied`."""
         actor = caller.actor
         limited = actor.community_id is not None and community_id != actor.community_id
         stranger = community_id is not None and community_id not in actor.communities and not actor.is_admin
-        if limited or (stranger and community_id != actor.community_id):
+        if limited or stranger:
             raise Denied(f"You are not of community {community_id}", community_id=community_id)
 
     def owns(self, caller: Caller, pack: PackRow) -> bool:
         """Whether the caller is the pack's owner, or an administrator."""
+        return caller.actor.reaches(pack.community_id) and _is_theirs(caller, pack.owner_id)
+
+    async def hidden_packs(self, caller: Caller) -> frozenset[str]:
+        """The packs that the caller may not know of: those of communities they are not of, unless they may edit them."""
         actor = caller.actor
-        return actor.is_admin or (pack.owner_id is not None and pack.owner_id == actor.user_id)
+        if actor.runs_the_server:
+            return frozenset()
+        theirs = await packs.of_communities(self._db)
+        outside = {pack.ref for pack in theirs if not actor.reaches(pack.community_id)}
+        foreign = {
+            pack.ref
+            for pack in theirs
+            if pack.community_id not in actor.communities and not _is_theirs(caller, pack.owner_id)
+        }
+        granted = await packs.editable(self._db, actor.user_id) if foreign - outside else frozenset()
+        return frozenset(outside | (foreign - granted))
 
     async def may_fill(self, caller: Caller, pack: PackRow) -> bool:
         """Whether the caller may add workflows to a pack; the pack `default` is open to everybody."""
@@ -54,11 +79,14 @@ class Doors:
         await self._deny(caller, "edit_pack", "not the owner of the pack", pack)
         raise Denied("Only the owner of the pack may do this", pack_ref=pack.ref)
 
-    async def require_pack(self, ref: str) -> PackRow:
-        """The pack of that ref. Raises `PackNotFound`."""
+    async def require_pack(self, ref: str, caller: Caller) -> PackRow:
+        """The pack of that ref. Raises `PackNotFound`, also when the caller may not know of it."""
+        missing = PackNotFound(f"There is no pack {ref}", pack_ref=ref)
         pack = await packs.by_ref(self._db, ref)
         if pack is None:
-            raise PackNotFound(f"There is no pack {ref}", pack_ref=ref)
+            raise missing
+        if pack.community_id is not None and pack.ref in await self.hidden_packs(caller):
+            raise missing.denying(f"the pack is of community {pack.community_id}")
         return pack
 
     async def _deny(self, caller: Caller, action: str, reason: str, about: PackRow) -> None:
@@ -73,3 +101,7 @@ class Doors:
             request_id=caller.request_id,
         )
         await self._audit.write(entry)
+
+
+def _is_theirs(caller: Caller, owner_id: int | None) -> bool:
+    return caller.actor.is_admin or (owner_id is not None and owner_id == caller.actor.user_id)

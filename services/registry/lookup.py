@@ -20,9 +20,11 @@ class Found:
 
 
 async def find(db: Any, identifier: str, *, removed: bool = False) -> Found | None:
-    """What `identifier` means, or None. `removed` also finds workflows that were deleted, by their id."""
+    """What `identifier` means, or None. `removed` also finds workflows that were deleted, by id or package id."""
     wanted = refs.parse(identifier)
     found = await _by_id(db, wanted) if wanted.id is not None else await _by_name(db, wanted)
+    if found is None and removed and wanted.id is None and wanted.version is None:
+        found = await _of_version(db, await workflows.packaged(db, wanted.name, removed=True))
     if found is None or (found.workflow.deleted_at is not None and not removed):
         return None
     return found

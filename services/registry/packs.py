@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +57,27 @@ class Packs:
 
     # ---- reading -----------------------------------------------------------------------------------------------------
 
-    async def page(self, wanted: PackPage) -> tuple[list[PackRow], int]:
-        """A page of packs in order of their ref, and how many there are."""
+    async def page(self, wanted: PackPage, caller: Caller) -> tuple[list[PackRow], int]:
+        """A page of the packs that the caller may know of, in order of their ref, and how many there are."""
+        wanted = replace(wanted, without=await self._doors.hidden_packs(caller))
         return await packs.page(self._db, wanted), await packs.count(self._db, wanted)
+
+    async def hidden(self, caller: Caller) -> frozenset[str]:
+        """The packs that the caller may not know of."""
+        return await self._doors.hidden_packs(caller)
 
     async def get(self, ref: str, caller: Caller) -> tuple[PackRow, dict[str, Any]]:
         """A pack with its actions and those of its workflows that the caller may see. Raises `PackNotFound`."""
-        pack = await self._doors.require_pack(ref)
+        pack = await self._doors.require_pack(ref, caller)
         window = Window(sort_by="ref", descending=False, count=SHOWN_WORKFLOWS)
         listed = await self._registry.page(caller, Filters(pack_ref=ref), window)
         actions = [row["spec"] for row in await packs.actions(self._db, ref)]
         may_edit = self._doors.owns(caller, pack)
         return pack, views.pack_detail(pack, [views.summary(row) for row in listed.rows], actions, may_edit=may_edit)
 
-    async def require(self, ref: str) -> PackRow:
+    async def require(self, ref: str, caller: Caller) -> PackRow:
         """The pack of that ref. Raises `PackNotFound`."""
-        return await self._doors.require_pack(ref)
+        return await self._doors.require_pack(ref, caller)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -113,21 +118,23 @@ class Packs:
                 raise
             return again
         report = await self._sync.run(pack, loaded.pack, caller)
-        return PackWritten(pack=await self._doors.require_pack(pack.ref), sync=report)
+        return PackWritten(pack=await self._doors.require_pack(pack.ref, caller), sync=report)
 
     async def _replay(self, caller: Caller) -> PackWritten | None:
         """What the same request made before; None when it is new or carried no key."""
         made = None if caller.once is None else await self._ledger.idempotency.find(caller.once)
         if made is None:
             return None
-        return PackWritten(pack=await self._doors.require_pack(made), sync=SyncReport(pack_ref=made), replayed=True)
+        return PackWritten(
+            pack=await self._doors.require_pack(made, caller), sync=SyncReport(pack_ref=made), replayed=True
+        )
 
     async def update(
         self, ref: str, document: Any, caller: Caller, *, expected: Collection[str] | None = None
     ) -> PackWritten:
         """Change the given fields, then load the files again. Raises `Invalid`, `Denied`, `PreconditionFailed`."""
         for _ in range(MAX_RACES):
-            pack = await self._doors.require_pack(ref)
+            pack = await self._doors.require_pack(ref, caller)
             await self._doors.require_owner(caller, pack)
             _require_state(pack, expected)
             draft = pack_drafts.read_change(document, pack)
@@ -140,7 +147,7 @@ class Packs:
             except Stale:
                 continue
             report = await self.sync(ref, caller)
-            return PackWritten(pack=await self._doors.require_pack(ref), sync=report)
+            return PackWritten(pack=await self._doors.require_pack(ref, caller), sync=report)
         raise Conflict("The pack is being changed by many others; try again")
 
     async def delete(
@@ -151,7 +158,7 @@ class Packs:
         Raises `Conflict` while executions run, or when it has workflows made by request and not `cascade`.
         """
         for _ in range(MAX_RACES):
-            pack = await self._doors.require_pack(ref)
+            pack = await self._doors.require_pack(ref, caller)
             await self._doors.require_owner(caller, pack)
             _require_state(pack, expected)
             if ref in BUILT_IN:
@@ -188,7 +195,7 @@ class Packs:
 
     async def sync(self, ref: str, caller: Caller, *, force: bool = False) -> SyncReport:
         """Bring the registry in line with the pack's files. Raises `PackNotFound`, `Denied`."""
-        pack = await self._doors.require_pack(ref)
+        pack = await self._doors.require_pack(ref, caller)
         await self._doors.require_owner(caller, pack)
         loaded = await self._load(ref)
         if not loaded.found and pack.source != "file":
@@ -199,7 +206,7 @@ class Packs:
 
     async def validate(self, ref: str, caller: Caller) -> dict[str, Any]:
         """Check the pack's files without loading them. Raises `PackNotFound`, `Denied`."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref))
+        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
         loaded = await self._load(ref)
         errors = await self._sync.check(loaded.pack)
         count = len(loaded.pack.workflows) + len({error["file"] for error in loaded.pack.errors})
@@ -224,7 +231,7 @@ class Packs:
             except Invalid as error:
                 reports.append(SyncReport(pack_ref=ref, errors=[*loaded.errors, *_in_manifest(ref, error)]))
                 continue
-            reports.append(await self._sync.run(await self._doors.require_pack(ref), loaded, caller))
+            reports.append(await self._sync.run(await self._doors.require_pack(ref, caller), loaded, caller))
             await packs.remember_files(self._db, ref, folder.hash, self._now())
         return reports
 

@@ -87,12 +87,12 @@ class Sharing:
 
     async def pack_grants(self, ref: str, caller: Caller) -> list[dict[str, Any]]:
         """Who may edit a pack."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref))
+        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
         return await packs.grants(self._db, ref)
 
     async def grant_pack(self, ref: str, subject: Subject, can_edit: bool, caller: Caller) -> dict[str, Any]:
         """Let a subject add workflows to a pack, or not."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref))
+        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
         who = subject.checked()
         facts = {"subject_type": who.type, "subject_id": who.id, "can_edit": can_edit, "created": self._ledger.now()}
         entry = self._entry("grant_pack", caller, ref, who, can_edit=can_edit)
@@ -101,7 +101,7 @@ class Sharing:
 
     async def revoke_pack(self, ref: str, subject: Subject, caller: Caller) -> None:
         """Take a subject's right to edit a pack away. Raises `NotFound`."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref))
+        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
         try:
             entry = self._entry("revoke_pack", caller, ref, subject)
             await self._ledger.write(entry, packs.drop_grant(self._db, ref, subject.type, subject.id))

@@ -101,7 +101,7 @@ class Versions:
         Raises `WorkflowNotFound`, `Denied`, `WorkflowDisabled`, `ExecutionRefused` (it does not compile).
         """
         found, version_id = await self._resolve(identifier)
-        await self._doors.require(caller, found.workflow, flag)
+        await self._doors.require(caller, found.workflow, flag, called=identifier)
         if not found.workflow.enabled:
             raise WorkflowDisabled(f"The workflow {found.workflow.ref} is disabled", ref=found.workflow.ref)
         return _pinned(found.workflow, await self._version(version_id))
@@ -109,7 +109,7 @@ class Versions:
     async def load_for_drawing(self, identifier: str, caller: Caller) -> PinnedWorkflow:
         """The same for a caller who may only view it, disabled or not."""
         found, version_id = await self._resolve(identifier)
-        await self._doors.require(caller, found.workflow, Flag.VIEW)
+        await self._doors.require(caller, found.workflow, Flag.VIEW, called=identifier)
         return _pinned(found.workflow, await self._version(version_id))
 
     async def load_version(self, version_id: UUID) -> PinnedWorkflow:

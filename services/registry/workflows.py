@@ -14,7 +14,7 @@ from models.packs import PackRow
 from models.records import Flag
 from models.workflow_lists import Filters, Viewer, Window
 from models.workflows import VersionRow, WorkflowRow
-from services.access.actor import Actor
+from services.access.actor import SYSTEM, Actor
 from services.access.audit import Category, Entry, Result
 from services.actions.catalogue import Catalogue
 from services.engine.export import Export, export_definition
@@ -95,7 +95,7 @@ class Workflows:
     async def get(self, identifier: str, caller: Caller, flag: Flag = Flag.VIEW) -> Found:
         """A workflow that the caller may see. Raises `WorkflowNotFound`, `Denied`."""
         found = await lookup.require(self._db, identifier)
-        await self._doors.require(caller, found.workflow, flag)
+        await self._doors.require(caller, found.workflow, flag, called=identifier)
         return found
 
     async def get_version(self, identifier: str, caller: Caller) -> tuple[WorkflowRow, VersionRow]:
@@ -148,7 +148,7 @@ class Workflows:
             return again
         draft = drafts.read_new(document.value, source_text=document.text)
         pack = await self._pack(draft.pack_ref, caller)
-        checked = await self._checked(draft)
+        checked = await self._checked(draft, caller)
         community = draft.community_id if "community_id" in draft.given else caller.actor.community_id
         draft = replace(draft, community_id=community if community is not None else pack.community_id)
         self._doors.require_community(caller, draft.community_id)
@@ -169,7 +169,7 @@ class Workflows:
             return None
         found = await lookup.require(self._db, made, removed=True)
         version = await lookup.current_version(self._db, found)
-        checked = await checking.check(views.parsed(version.definition), known=self.known)
+        checked = await checking.check(views.parsed(version.definition), known=self.known_to(caller))
         warnings = [warning for warning in checked.warnings if warning.get("subject") != found.workflow.ref]
         return Written(workflow=found.workflow, version=version, warnings=warnings, replayed=True)
 
@@ -186,9 +186,10 @@ class Workflows:
             row = found.workflow
             _require_state(row, expected)
             _refuse_moves(draft, row)
-            if "community_id" in draft.given:
+            if "community_id" in draft.given and draft.community_id != row.community_id:
+                await self._doors.require(caller, row, Flag.MANAGE_PERMISSIONS, called=identifier)
                 self._doors.require_community(caller, draft.community_id)
-            checked = await self._checked(draft)
+            checked = await self._checked(draft, caller)
             version = await lookup.current_version(self._db, Found(row))
             origin = Origin(by=caller.actor.user_id)
             try:
@@ -218,47 +219,55 @@ class Workflows:
 
     # ---- checking ----------------------------------------------------------------------------------------------------
 
-    async def validate(self, document: Any) -> Checked:
+    async def validate(self, document: Any, caller: Caller) -> Checked:
         """Check a definition, or a whole workflow, without storing it."""
         findings = Findings()
         bare = drafts.is_definition(document) or drafts.is_package(document)
         draft = Draft(definition=document) if bare else drafts.read(document, findings)
         loc = () if bare else ("definition",)
         drafts.check(draft, findings)
-        checked = await checking.check(draft.definition, known=self.known, loc=loc)
+        checked = await checking.check(draft.definition, known=self.known_to(caller), loc=loc)
         return replace(checked, errors=[*findings.errors, *checked.errors])
 
     async def validate_for(self, identifier: str, document: Document | None, caller: Caller) -> Checked:
         """Check a change of a workflow, or what it has now, without storing anything."""
         row, version = await self.get_version(identifier, caller)
         if document is not None:
-            return await self.validate(document.value)
-        checked = await checking.check(views.parsed(version.definition), known=self.known)
+            return await self.validate(document.value, caller)
+        checked = await checking.check(views.parsed(version.definition), known=self.known_to(caller))
         own = [warning for warning in checked.warnings if warning.get("subject") != row.ref]
         return replace(checked, warnings=own)
 
     async def known(self, names: Collection[str]) -> checking.Schemas:
         """Those of `names` that are an action or a workflow, with the schema of an action's parameters."""
-        here = self._actions()
-        found: dict[str, Mapping[str, Any] | None] = {
-            name: spec.parameters for name in names if (spec := here.get(name)) is not None
-        }
-        others = [name for name in names if name not in found]
-        return {**found, **dict.fromkeys(await workflows.known_refs(self._db, others) if others else ())}
+        return await self.known_to(Caller(actor=SYSTEM))(names)
 
-    async def _checked(self, draft: Draft) -> Checked:
+    def known_to(self, caller: Caller) -> checking.Known:
+        """The same for somebody who knows only of what they may see."""
+
+        async def known(names: Collection[str]) -> checking.Schemas:
+            here, hidden = self._actions(), await self._doors.hidden_packs(caller)
+            found: dict[str, Mapping[str, Any] | None] = {
+                name: spec.parameters
+                for name in names
+                if (spec := here.get(name)) is not None and spec.pack_ref not in hidden
+            }
+            others = [name for name in names if name not in found]
+            return {**found, **dict.fromkeys(await self._doors.visible(caller, others))}
+
+        return known
+
+    async def _checked(self, draft: Draft, caller: Caller) -> Checked:
         if "definition" not in draft.given:
             return Checked(graph=None, errors=[], warnings=[])
-        checked = await checking.check(draft.definition, known=self.known)
+        checked = await checking.check(draft.definition, known=self.known_to(caller))
         if checked.errors:
             raise Invalid(f"The definition is not valid: {summary(checked.errors)}", errors=checked.errors)
         own = [warning for warning in checked.warnings if warning.get("subject") != draft.ref]
         return replace(checked, warnings=own)
 
     async def _pack(self, pack_ref: str, caller: Caller) -> PackRow:
-        pack = await packs.by_ref(self._db, pack_ref)
-        if pack is None:
-            raise PackNotFound(f"There is no pack {pack_ref}", pack_ref=pack_ref)
+        pack = await self._doors.require_pack(pack_ref, caller)
         if not await self._doors.may_fill(caller, pack):
             raise Denied(f"Only the owner of the pack {pack_ref} and those it lets edit may add workflows to it")
         return pack

@@ -100,7 +100,7 @@ async def test_keys_of_others_do_not_exist_for_you(client, alice, bob):
 
 
 async def test_a_key_never_reaches_further_than_the_one_that_made_it(client, key_for):
-    limited = await key_for("dora", scopes=["read", "admin"], community_id=7)
+    limited = await key_for("dora", roles={(7, "viewer")}, scopes=["read", "admin"], community_id=7)
 
     wider = await client.post(KEYS, json={"name": "x", "community_id": 7}, headers=limited)
     elsewhere = await client.post(KEYS, json={"name": "x", "scopes": ["read"], "community_id": 8}, headers=limited)

@@ -21,7 +21,7 @@ def test_every_door_is_in_the_table(built):
 
 async def test_a_key_limited_to_a_community_opens_nothing_of_another_not_even_its_owner_s(app, here, world, key_for):
     views = doors_of(app)
-    world.people["owner"] |= await key_for("owner", community_id=ABROAD)
+    world.people["owner"] |= await key_for("owner", roles={(ABROAD, "viewer")}, community_id=ABROAD)
     world.people["admin"] |= await key_for("root", community_id=ABROAD)
     guarded = {name: door for name, door in DOORS.items() if door.who in (VIEW, EXECUTE, EDIT, OWN, RESPOND)}
     closed = {name: replace(door, who="4" * len(PEOPLE), before=None) for name, door in guarded.items()}

@@ -130,9 +130,9 @@ async def test_who_sees_it_but_lacks_the_flag_is_denied_and_others_find_nothing(
     row = await db.workflow(thing)
 
     with pytest.raises(Denied):
-        await service.require(Actor(user_id=viewer), row, Flag.EXECUTE)
+        await service.require(Actor(user_id=viewer), row, Flag.EXECUTE, called="w")
     with pytest.raises(WorkflowNotFound):
-        await service.require(Actor(user_id=stranger), row, Flag.EXECUTE)
+        await service.require(Actor(user_id=stranger), row, Flag.EXECUTE, called="w")
 
 
 async def test_grants_are_remembered_for_a_moment_and_forgotten_on_request(db, service):

@@ -12,6 +12,7 @@ from models import executions
 from models.dal import AsyncDAL
 from models.executions import ExecutionRow
 from services.access.actor import Actor
+from services.errors import ExecutionRefused
 from services.execution.lifecycle import StartRequest
 from tests.support.execution import ADMIN, World, now, world
 
@@ -78,23 +79,40 @@ async def test_pause_and_resume_are_passed_down(here: World, definition: dict[st
     assert seen == calls  # running tasks ended, no new one started
 
 
-async def test_a_child_needs_the_permission_of_who_started_its_parent(here: World) -> None:
+ANN = Actor(user_id=2, name="ann")
+
+
+async def with_ann(here: World, **child: bool) -> None:
+    """A parent that Ann may execute, and a child on which she holds these flags."""
     await here.register(GATED, "default.child")
     await here.register(ALONE)
     await here.db.app_user.insert(id=2, name="ann", is_admin=False, is_active=True, created=now())
-    ann = Actor(user_id=2, name="ann")
-    workflow = (await here.db(here.db.workflow.ref == "default.flow").select().first()).id
-    await here.db.workflow_permission.insert(
-        workflow_id=workflow, subject_type="user", subject_id="2", can_view=True, can_execute=True, created=now()
-    )
+    for ref, flags in {"default.flow": {"can_view": True, "can_execute": True}, "default.child": child}.items():
+        workflow = (await here.db(here.db.workflow.ref == ref).select().first()).id
+        await here.db.workflow_permission.insert(
+            workflow_id=workflow, subject_type="user", subject_id="2", created=now(), **flags
+        )
 
-    accepted = await here.execution.lifecycle.start(StartRequest(identifier="default.flow"), by=ann)
+
+async def test_a_child_needs_the_permission_of_who_started_its_parent(here: World) -> None:
+    await with_ann(here, can_view=True)
+
+    accepted = await here.execution.lifecycle.start(StartRequest(identifier="default.flow"), by=ANN)
 
     row = await here.ended(str(accepted.facts.execution_id))
     assert row.status == "failed"
     assert row.error_message is not None
     assert "may not be started by who started this" in row.error_message
     assert await child_of(here, str(row.execution_id)) is None
+
+
+async def test_a_child_that_may_not_be_seen_does_not_exist(here: World) -> None:
+    await with_ann(here)
+
+    with pytest.raises(ExecutionRefused, match=r"Unknown action: default\.child"):
+        await here.execution.lifecycle.start(StartRequest(identifier="default.flow"), by=ANN)
+
+    assert await here.db(here.db.workflow_executions.depth > 0).count() == 0
 
 
 async def test_a_workflow_that_starts_itself_fails_at_the_depth_limit(here: World) -> None:

@@ -1,4 +1,5 @@
-"""Only who drives an execution starts its tasks, so that an irreversible one that nobody has begun is not given up."""
+"""How tasks start: only who drives an execution starts them, so that an irreversible one that nobody has begun is not
+given up; and only actions that exist."""
 
 from __future__ import annotations
 
@@ -64,3 +65,11 @@ async def test_an_irreversible_first_task_of_a_child_is_performed(here: World) -
 
     assert (row.status, row.error_message) == ("completed", None)
     assert len(here.calls) == 1
+
+
+async def test_a_task_whose_computed_action_does_not_exist_fails(here: World) -> None:
+    await here.register({"tasks": [{"name": "a", "action": "{{ parameters.which }}"}]})
+
+    row = await here.run(which="no.such")
+
+    assert (row.status, row.error_message) == ("failed", "there is no action 'no.such'")

@@ -27,7 +27,7 @@ async def test_many_creators_of_one_ref_make_one_workflow(registry, db):
     won = await asyncio.gather(*(attempt() for _ in range(WRITERS)))
 
     assert sum(won) == 1
-    assert (await registry.packs.require("slack")).workflow_count == 1
+    assert (await registry.packs.require("slack", ADMIN)).workflow_count == 1
 
 
 async def test_many_blind_writers_lose_no_update(registry, db):
@@ -93,7 +93,7 @@ async def test_creating_changing_and_deleting_the_same_refs_keeps_every_rule(reg
     rows = await db(db.workflow.ref.belongs(REFS)).select()
     living = [row for row in rows if row["deleted_at"] is None]
     assert len({row["ref"] for row in living}) == len(living)
-    assert (await registry.packs.require("slack")).workflow_count == len(living)
+    assert (await registry.packs.require("slack", ADMIN)).workflow_count == len(living)
     for row in rows:
         versions = await db(db.workflow_version.workflow_id == row["id"]).select(orderby=db.workflow_version.revision)
         assert [version["revision"] for version in versions] == list(range(1, row["revision"] + 1))

@@ -236,7 +236,7 @@ async def test_deleting_a_pack_removes_what_came_with_it(registry, k8s):
     await registry.packs.delete("k8s", ADMIN)
 
     with pytest.raises(PackNotFound):
-        await registry.packs.require("k8s")
+        await registry.packs.require("k8s", ADMIN)
     with pytest.raises(WorkflowNotFound):
         await registry.workflows.get("k8s.restart", ADMIN)
     with pytest.raises(NotFound):
@@ -321,8 +321,8 @@ async def test_a_link_out_of_the_pack_is_not_followed(registry, k8s, tmp_path):
 async def test_packs_are_listed_with_their_counts(registry, k8s):
     await install(registry)
 
-    rows, total = await registry.packs.page(PackPage(after="", count=10))
-    tagged, _ = await registry.packs.page(PackPage(after="", count=10, tag="ops"))
+    rows, total = await registry.packs.page(PackPage(after="", count=10), ADMIN)
+    tagged, _ = await registry.packs.page(PackPage(after="", count=10, tag="ops"), ADMIN)
 
     assert [(row.ref, row.workflow_count) for row in rows] == [("default", 0), ("k8s", 2), ("slack", 0)]
     assert total == 3
@@ -363,7 +363,7 @@ async def test_a_pack_of_the_server_follows_its_manifest_and_an_owned_one_does_n
 
     await registry.start()
 
-    followed, own = await registry.packs.require("k8s"), await registry.packs.require("mine")
+    followed, own = await registry.packs.require("k8s", ADMIN), await registry.packs.require("mine", ADMIN)
     assert (followed.label, followed.version, followed.tags) == ("Kubernetes two", "2.2.0", [])
     assert own.label == "Mine"
 

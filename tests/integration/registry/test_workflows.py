@@ -223,7 +223,7 @@ async def test_a_package_fills_the_fields(registry):
         "spec": {},
     }
 
-    draft = (await registry.workflows.validate(package)).errors
+    draft = (await registry.workflows.validate(package, ADMIN)).errors
     from services.registry.drafts import read_new
 
     read = read_new(package)
@@ -325,7 +325,7 @@ async def test_the_pack_counts_its_workflows(registry):
     await create(registry, "slack.b")
     await registry.workflows.delete("slack.a", ADMIN)
 
-    assert (await registry.packs.require("slack")).workflow_count == 1
+    assert (await registry.packs.require("slack", ADMIN)).workflow_count == 1
 
 
 async def test_a_stale_change_writes_nothing(registry, db):
