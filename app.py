@@ -194,6 +194,7 @@ def _add_upkeep(here: Services) -> None:
     here.background.add(Job(name="seal-audit", work=here.sealer.seal, every_s=1.0))
     here.background.add(Job(name="prune-audit", work=here.sealer.prune, every_s=3600.0))
     here.background.add(Job(name="prune-idempotency", work=here.idempotency.prune, every_s=600.0))
+    here.execution.runners.refresh = here.registry.actions.refresh
     here.background.add(Job(name="refresh-actions", work=here.registry.actions.refresh, every_s=5.0))
 
 

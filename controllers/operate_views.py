@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from controllers.execution_views import Status, SummaryView
 from controllers.pages import PageQuery
@@ -15,10 +15,14 @@ from controllers.shapes import BaseModel
 Waiting = Literal["inquiry", "timer", "delay", "retry", "child", "pause"]
 REASON = Field(default=None, max_length=1_000, description="For people; it is shown and recorded")
 IDLE_S = 300
+STRICT = ConfigDict(extra="forbid")
+"""A misspelt word must not make a deed larger."""
 
 
 class Wanted(BaseModel):
     """Which executions of any workflow; everything that is given has to be true of them."""
+
+    model_config = STRICT
 
     status: Status | None = None
     unfinished: bool = Field(False, description="Only those that have not ended")
@@ -43,6 +47,8 @@ class WantedQuery(Wanted, PageQuery):
 class CancelMany(BaseModel):
     """What to cancel. A filter that says nothing is refused unless `everything` is said."""
 
+    model_config = STRICT
+
     filter: Wanted | None = Field(None, description="Which; nothing: refused unless `everything` is said")
     everything: bool = False
     plan_only: bool = Field(False, description="Only count")
@@ -53,11 +59,15 @@ class CancelMany(BaseModel):
 class PauseWish(BaseModel):
     """Why everything is paused."""
 
+    model_config = STRICT
+
     reason: str | None = REASON
 
 
 class FailWish(BaseModel):
     """Why an execution is failed by force."""
+
+    model_config = STRICT
 
     reason: str | None = REASON
 

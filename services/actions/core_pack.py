@@ -50,12 +50,13 @@ HTTP_PARAMETERS = _object(
     max_response_bytes={"type": "integer", "minimum": 1},
 )
 HTTP_OUTPUT = _object("status headers body", status={"type": "integer"}, headers={"type": "object"}, body=ANY, url=TEXT)
+NAMES = {"type": "array", "items": {"type": ["string", "integer"]}}
 INQUIRY_PARAMETERS = _object(
     prompt=TEXT,
     message=TEXT,
-    assignees={"type": "object"},
-    users={"type": "array"},
-    roles={"type": "array"},
+    assignees=_object(users=NAMES, roles=NAMES),
+    users=NAMES,
+    roles=NAMES,
     response_schema={"type": "object"},
     schema={"type": "object"},
     timeout=ANY,

@@ -89,7 +89,8 @@ class HttpRunner:
         follow = given.get("follow_redirects", True)
         for _ in range(MAX_REDIRECTS + 1):
             answer = await _sent(client, request)
-            call.log(f"{request.method} {request.url.copy_with(query=None)} -> {answer.status_code}")
+            shown = request.url.copy_with(userinfo=b"", query=None)
+            call.log(f"{request.method} {shown} -> {answer.status_code}")
             if answer.next_request is None or not follow:
                 return await self._taken(answer, given)
             await answer.aclose()

@@ -23,6 +23,10 @@ Perform = Callable[[Call], Any | Awaitable[Any]]
 RunnerOf = Callable[[ActionSpec], Perform]
 
 
+async def _nothing_new() -> None:
+    """Where nobody else loads actions."""
+
+
 class Runners:
     """The actions of this process, ready to be called. `builtins` maps an entry to its function.
 
@@ -41,6 +45,8 @@ class Runners:
         self._scrub = scrub
         self._builtins = dict(builtins)
         self._others = dict(others or {})
+        self.refresh: Callable[[], Awaitable[object]] = _nothing_new
+        """Learns of actions that another process has loaded."""
 
     def provide(self, entry: str, function: Perform) -> None:
         """Let builtin actions with this entry call `function`."""
@@ -48,8 +54,20 @@ class Runners:
 
     def begin(self, call: Call) -> Outcome | Awaitable[Any]:
         """Call the action. What is finished at once comes back as an Outcome, the rest has to be awaited by `finish`."""
+        spec = self.catalogue.get(call.ref)
+        return self._late(call) if spec is None else self._begun(spec, call)
+
+    async def _late(self, call: Call) -> Any:
+        """An action that this process has not heard of: another one may have loaded it a moment ago."""
+        await self.refresh()
+        spec = self.catalogue.get(call.ref)
+        if spec is None:
+            raise ActionFailed(f"unknown action '{call.ref}'", kind=ErrorType.VALIDATION)
+        begun = self._begun(spec, call)
+        return await begun if not isinstance(begun, Outcome) else begun
+
+    def _begun(self, spec: ActionSpec, call: Call) -> Outcome | Awaitable[Any]:
         try:
-            spec = self._spec(call.ref)
             check_input(spec, call.input)
             if call.timeout_s is None and spec.runner is not Runner.BUILTIN:
                 call.timeout_s = spec.timeout_s
@@ -70,7 +88,7 @@ class Runners:
         try:
             async with asyncio.timeout(limit_s) as limit:
                 output = await begun
-            return Outcome(output=output, logs=tuple(call.logs))
+            return output if isinstance(output, Outcome) else Outcome(output=output, logs=tuple(call.logs))
         except ActionFailed as failure:
             return failure.outcome(call.logs)
         except TimeoutError as error:
@@ -96,12 +114,6 @@ class Runners:
         facts = (call.ref, call.execution_id, call.node, call.attempt, trace)
         log.error("action.failed ref=%s execution=%s node=%s attempt=%d traceback=%s", *facts)
         return ActionFailed(f"{type(error).__name__}: {error}").outcome(call.logs)
-
-    def _spec(self, ref: str) -> ActionSpec:
-        spec = self.catalogue.get(ref)
-        if spec is None:
-            raise ActionFailed(f"unknown action '{ref}'", kind=ErrorType.VALIDATION)
-        return spec
 
     def _function(self, spec: ActionSpec) -> Perform:
         if spec.runner is Runner.BUILTIN:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from services.engine.commands import OpenInquiry, Perform, StartChild
-from services.engine.durations import later, seconds
+from services.engine.durations import later
 from services.engine.graph import Kind
+from services.engine.questions import asked_timeout
 from services.engine.state import Work
 from services.engine.turn import Turn
 
@@ -75,19 +74,9 @@ def _set_deadline(turn: Turn, work: Work) -> datetime | None:
     """The timer that ends an inquiry or a child; an inquiry may name it in its input."""
     timeout_s = work.timeout_s
     if timeout_s is None and work.kind is Kind.INQUIRY:
-        timeout_s = _asked_timeout(work.input or {})
+        timeout_s = asked_timeout(work.input or {})
     if timeout_s is None:
         return None
     due = later(turn.now, timeout_s)
     turn.set_timer("timeout", work.key, due)
     return due
-
-
-def _asked_timeout(request: Mapping[str, Any]) -> float | None:
-    for name in ("timeout", "timeout_seconds"):
-        if request.get(name) is not None:
-            try:
-                return seconds(request[name])
-            except ValueError:
-                return None
-    return None

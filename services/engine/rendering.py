@@ -14,6 +14,7 @@ from services.engine.durations import seconds
 from services.engine.expressions_secrets import extract_secrets
 from services.engine.graph import Kind, Node
 from services.engine.limits import check_depth
+from services.engine.questions import check_question
 from services.engine.scopes import Standpoint
 from services.engine.turn import BadValue, Turn
 
@@ -44,6 +45,8 @@ def render_call(turn: Turn, node: Node, at: Standpoint) -> Call:
     if kind is Kind.WORKFLOW:
         check_depth(turn, node.id)
     value, secrets = _input(turn, node, at)
+    if kind is Kind.INQUIRY:
+        check_question(value or {})
     return Call(
         kind=kind,
         action=action,

@@ -25,6 +25,7 @@ from services.engine.decide import advance
 from services.engine.events import Event
 from services.engine.graph import ActionFacts
 from services.engine.inputs import Evaluated, Input
+from services.engine.questions import response_schema
 from services.engine.statuses import PUBLIC
 from services.execution.book import Book, Facts
 from services.execution.endings import add_ending
@@ -147,7 +148,7 @@ def _open(unit: Unit, book: Book, command: OpenInquiry) -> None:
         facts.community_id,
         _text(given.get("prompt", given.get("message"))),
         assignees,
-        given.get("response_schema", given.get("schema")),
+        response_schema(given),
         facts.triggered_by,
         bool(given.get("requester_may_respond", False)),
         book.last_at,

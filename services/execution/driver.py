@@ -96,7 +96,7 @@ class Drive:
         self.ended = False
         self._tools = tools
         self._inbox: list[Input] = []
-        self._in_flight = InFlight(tools.attempts, tools.tasks, self._happened)
+        self._in_flight = InFlight(tools.attempts, tools.tasks, report=self._happened, given_up=self._stir)
         self._timers = Timers(self._timer_due, tools.now)
         self._signal: asyncio.Future[None] | None = None
         self._woken = False

@@ -23,12 +23,21 @@ def _nobody(_ended: AttemptEnded) -> None:
 
 
 class InFlight:
-    """Begins, interrupts and gives up attempts; `report` is told how each ended."""
+    """Begins, interrupts and gives up attempts."""
 
-    def __init__(self, attempts: Attempts, tasks: asyncio.TaskGroup, report: Callable[[AttemptEnded], None]) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        tasks: asyncio.TaskGroup,
+        *,
+        report: Callable[[AttemptEnded], None],
+        given_up: Callable[[], None],
+    ) -> None:
+        """`report` is told how each attempt ended, `given_up` that one has stopped of which nothing is said."""
         self._attempts = attempts
         self._tasks = tasks
         self._report = report
+        self._given_up = given_up
         self._running: dict[Key, tuple[asyncio.Task[None], Effect]] = {}
         self._leaving = False
         self._lines: list[Logged] = []
@@ -91,19 +100,22 @@ class InFlight:
         return lines
 
     async def _attend(self, key: Key, book: Book, attempt: Attempt) -> None:
+        ended: AttemptEnded | None = None
         try:
             ended = await self._attempts.finish(book, attempt)
             self._keep_lines(attempt)
         except asyncio.CancelledError:
-            if self._leaving:
-                return
-            ended = self._attempts.cancelled(key, attempt.command.attempt)
+            if not self._leaving:
+                ended = self._attempts.cancelled(key, attempt.command.attempt)
         except Exception as error:  # the worker loop: an attempt that breaks must not end the other executions
             log.exception("attempt.broken execution=%s node=%s attempt=%d", book.id, key[0], attempt.command.attempt)
             ended = self._attempts.broken(key, attempt.command.attempt, error)
         finally:
             self._running.pop(key, None)
-        self._report(ended)
+        if ended is None:
+            self._given_up()
+        else:
+            self._report(ended)
 
     def _keep_lines(self, attempt: Attempt) -> None:
         if attempt.call.logs:

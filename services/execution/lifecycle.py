@@ -134,6 +134,7 @@ class Lifecycle:
             return await self._replay(request.once, wait=wait)
         say(entry)
         self._hand_over(started)
+        self.controls.family.tell(written, started.commands)
         return Accepted(started.book.facts, ending)
 
     def _forget(self, started: Started, ending: asyncio.Future[Book | None] | None) -> None:

@@ -86,3 +86,16 @@ async def test_workers_are_listed(client, admin):
 
     assert (worker["this"], worker["alive"], worker["stopping"]) == (True, True, False)
     assert worker["heartbeat_age_seconds"] < 3
+
+
+async def test_a_misspelt_word_is_refused_before_anything_is_cancelled(client, admin):
+    bodies = (
+        {"filter": {"workflow_ref": "default.x"}},
+        {"everything": True, "planonly": True},
+        {"filter": {"stat": 1}},
+    )
+    cancels = [await client.post("/api/v1/executions/cancel", json=body, headers=admin) for body in bodies]
+    pause = await client.post("/api/v1/operator/pause", json={"resaon": "x"}, headers=admin)
+    listed = await client.get("/api/v1/executions?workflow_ref=x", headers=admin)
+
+    assert [answer.status_code for answer in (*cancels, pause, listed)] == [400] * 5

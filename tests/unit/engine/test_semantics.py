@@ -575,11 +575,11 @@ def test_an_inquiry_nobody_answers_takes_its_default_or_times_out(default: dict[
     assert any(isinstance(command, do.CloseInquiry) and command.reason == "expired" for command in decision.commands)
 
 
-def test_a_timeout_that_is_no_duration_is_ignored_in_an_inquirys_request():
+def test_an_inquiry_with_a_timeout_that_is_no_duration_fails_and_asks_nobody():
     shell = Shell(tasks({"name": "a", "action": "core.inquiry", "input": {"timeout": "soon"}})).begin()
 
-    assert not shell.timers
-    assert shell.inquiries[0].expires_at is None
+    assert shell.outcomes()["a"] == "failed"
+    assert not shell.inquiries
 
 
 def test_a_child_that_takes_too_long_is_cancelled_and_its_task_times_out():
