@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -43,7 +44,9 @@ def connect(
     path: Path, *, options: Options, writer: bool, read_only: bool = False
 ) -> tuple[sqlite3.Connection, Deadline]:
     """A connection for one thread. The deadline is looked at inside SQLite, so no other thread has to interrupt."""
-    mode = "ro" if read_only else "rwc" if writer else "rw"
+    mode = "ro" if read_only else "rw"
+    if writer and not read_only:  # the files beside it get the same mode
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(
         f"file:{_escaped(path)}?mode={mode}",
         uri=True,

@@ -111,7 +111,8 @@ class KeyService:
         made = self._make(wish, old.user_id, now)
         until = now + min(overlap, MAX_OVERLAP)
         ended = models.access.end_key(self._db, old.id, at=until, rotated_to=made.row.id).expect(1)
-        entry = self._entry("rotate_api_key", old, by)
+        named = {"new_id": str(made.row.id), "new_prefix": made.row.prefix}
+        entry = self._entry("rotate_api_key", old, by, **named)
         try:
             await self._db.batch(*also(made.row.id), self._insert(made), ended, self._audit.call(entry))
         except Stale:
@@ -138,7 +139,7 @@ class KeyService:
     def _insert(self, made: ShownKey) -> Call[int]:
         return insert_call(self._db, made.row, keys.digest(made.text, pepper=self._pepper))
 
-    def _entry(self, action: str, row: KeyRow, by: Actor) -> Entry:
+    def _entry(self, action: str, row: KeyRow, by: Actor, **details: str) -> Entry:
         return Entry(
             category=Category.AUDIT,
             action=action,
@@ -146,7 +147,7 @@ class KeyService:
             actor=by,
             community_id=row.community_id,
             resource=f"api_key:{row.id}",
-            details={"prefix": row.prefix, "user_id": row.user_id, "scopes": list(row.scopes)},
+            details={"prefix": row.prefix, "user_id": row.user_id, "scopes": list(row.scopes), **details},
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -69,7 +70,7 @@ def read_manifest(path: Path) -> Manifest:
         if found["format"] != FORMAT:
             raise Invalid(f"{path} has format {found['format']}; this version reads format {FORMAT}")
         return Manifest(**{**found, "made_at": datetime.fromisoformat(found["made_at"])})
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, OSError) as error:
         raise Invalid(f"{path} is no backup made by `millrace backup`, or is damaged: {error}") from error
 
 
@@ -82,7 +83,7 @@ def unpack(path: Path, folder: Path) -> None:
                     continue
                 with archive.open(name) as source, (folder / name).open("wb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise Invalid(f"{path} is damaged: {error}") from error
 
 

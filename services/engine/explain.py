@@ -54,7 +54,7 @@ def _waits(state: State) -> Iterator[Fact]:
 
 def _running(state: State) -> Iterator[Fact]:
     for work in state.work.values():
-        if work.in_slot:
+        if work.in_slot and not state.ended:
             since = time_text(work.since)
             text = f"{work.node} performs {work.action}, attempt {work.attempt}, since {since}"
             yield {"kind": "running", "node_id": work.node, "item_index": work.item, "since": since, "text": text}

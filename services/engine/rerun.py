@@ -16,7 +16,7 @@ from models.records import Effect
 from services.engine import events
 from services.engine.events import Reused
 from services.engine.evolve import ReuseMismatch, evolve, item_key
-from services.engine.graph import Command, Graph
+from services.engine.graph import Command, Graph, Kind
 from services.engine.inputs import Reuse
 from services.engine.state import Run, State
 from services.engine.statuses import SUCCESS, Outcome
@@ -212,5 +212,5 @@ def _again_line(run: Run) -> dict[str, Any]:
         "route": run.route or None,
         "status": run.outcome,
         "action": run.action,
-        "effect": run.effect,
+        "effect": Effect.WRITE if run.kind is Kind.WORKFLOW else run.effect,
     }

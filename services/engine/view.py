@@ -63,10 +63,13 @@ def _run_state(state: State, run: Run) -> dict[str, Any]:
     if run.undoes is not None:
         metadata["undoes"] = run.undoes[0]
     work = state.work.get((run.node, run.number, None))
-    entry = _entry(run.node, _status(run, work), metadata=metadata)
+    child = None if work is None else work.child_id
+    if child is not None:
+        metadata["child_execution_id"] = child
+    entry = _entry(run.node, _status(state, run, work), metadata=metadata)
     entry |= {
         "started_at": _time(run.started_at),
-        "completed_at": _time(run.ended_at),
+        "completed_at": _time(run.ended_at or (state.ended_at if state.ended else None)),
         "input_data": run.input,
         "output_data": run.output,
         "retry_count": run.attempt - 1,
@@ -75,9 +78,11 @@ def _run_state(state: State, run: Run) -> dict[str, Any]:
     return entry
 
 
-def _status(run: Run, work: Work | None) -> NodeStatus:
+def _status(state: State, run: Run, work: Work | None) -> NodeStatus:
     if run.outcome is not None:
         return NODE_STATUS[run.outcome]
+    if state.ended:  # by force: nobody has written what became of it
+        return NodeStatus.CANCELLED
     return NodeStatus.PAUSED if work is not None and work.paused else NodeStatus.RUNNING
 
 
@@ -143,11 +148,12 @@ def _time(at: datetime | None) -> str | None:
 def waiting_for(state: State) -> list[dict[str, Any]]:
     """What the execution waits for that is not work of ours: people, times, children."""
     found: list[dict[str, Any]] = []
-    for work in _by_age(state):
+    for work in () if state.ended else _by_age(state):
         kind = _WAITING.get(work.stage) or (_KINDS[work.kind] if work.stage is Stage.WAITING else None)
         if kind is not None:
             timer = state.timers.get(work.deadline or work.timer or "")
-            found.append(_wait(kind, work.node, work.since, None if timer is None else timer.due, work.item))
+            wait = _wait(kind, work.node, work.since, None if timer is None else timer.due, work.item)
+            found.append(wait if work.child_id is None else {**wait, "child_execution_id": work.child_id})
     for key, items in state.lists.items():
         timer = state.timers.get(f"delay/{key[0]}/{key[1]}")
         if items.held and timer is not None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.engine.compile import Compiled, compile_definition
+from services.engine.compile import Compiled, compile_definition, place_in
 from services.engine.graph import Graph, Kind
 from services.engine.inspect_inputs import check_input, literal_ref
 from services.engine.problems import Findings, Problem
@@ -18,6 +18,8 @@ _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _LARGE = 200  # tasks; a bigger definition is compiled in a thread
 
 Schemas = Mapping[str, Mapping[str, Any] | None]
+Place = Callable[[str], str]
+"""Where a task stands in its definition, by its name."""
 Known = Callable[[Collection[str]], Awaitable[Schemas]]
 """Those of the refs that name an action or a workflow, with the schema of its parameters where it says one."""
 
@@ -39,8 +41,9 @@ async def check(definition: Mapping[str, Any], *, known: Known, loc: Loc = ("def
     if compiled.graph is not None:
         refs = action_refs(compiled.graph)
         schemas = await known(sorted(refs)) if refs else {}
-        warnings += [located(problem, loc) for problem in _unknown_actions(refs, schemas)]
-        errors += [located(problem, loc) for problem in _wrong_inputs(compiled.graph, schemas)]
+        place = place_in(definition)
+        warnings += [located(problem, loc) for problem in _unknown_actions(refs, schemas, place)]
+        errors += [located(problem, loc) for problem in _wrong_inputs(compiled.graph, schemas, place)]
     return Checked(graph=compiled.graph, errors=errors, warnings=warnings)
 
 
@@ -62,13 +65,13 @@ async def _compiled(definition: Mapping[str, Any]) -> Compiled:
     return compile_definition(definition)
 
 
-def _unknown_actions(refs: Mapping[str, list[str]], schemas: Schemas) -> list[Problem]:
+def _unknown_actions(refs: Mapping[str, list[str]], schemas: Schemas, place: Place) -> list[Problem]:
     missing = refs.keys() - schemas.keys()
     return [
         Problem(
             code="unknown_action",
             message=f"There is no action or workflow {ref!r} (yet); executing needs it.",
-            path=f"tasks.{node}.action",
+            path=f"{place(node)}.action",
             task=node,
             subject=ref,
         )
@@ -77,13 +80,13 @@ def _unknown_actions(refs: Mapping[str, list[str]], schemas: Schemas) -> list[Pr
     ]
 
 
-def _wrong_inputs(graph: Graph, schemas: Schemas) -> list[Problem]:
+def _wrong_inputs(graph: Graph, schemas: Schemas, place: Place) -> list[Problem]:
     """Inputs that a known action needs or does not take; values are checked when the task runs."""
     findings = Findings()
     for node in graph.nodes.values():
         schema = schemas.get(literal_ref(node) or "")
         if schema is not None:
-            check_input(node, schema, findings, f"tasks.{node.id}.input")
+            check_input(node, schema, findings, f"{place(node.id)}.input")
     return list(findings.errors)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models import workflows
 from models.workflows import VersionRow, WorkflowRow
-from services.errors import WorkflowNotFound
+from services.errors import BadRequest, WorkflowNotFound
 from services.registry import refs
 
 
@@ -36,6 +36,19 @@ async def require(db: Any, identifier: str, *, removed: bool = False) -> Found:
     if found is None:
         raise WorkflowNotFound(workflow=identifier)
     return found
+
+
+def require_current(found: Found, identifier: str) -> None:
+    """Refuse to change or remove a workflow by the name of one of its older versions: versions never change.
+
+    Raises `BadRequest`.
+    """
+    row, pinned = found.workflow, found.pinned
+    if pinned is not None and pinned.id != row.version_id:
+        raise BadRequest(
+            f"{identifier} is version {pinned.version} of {row.ref}, and versions never change; the workflow itself,"
+            f" now at {row.version}, is {row.ref}"
+        )
 
 
 async def current_version(db: Any, found: Found) -> VersionRow:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from models import packs, workflows
+from models import access, packs, workflows
 from models.dal.errors import Stale
+from models.packs import PackRow
 from models.records import Flag
-from models.workflows import GrantRow
+from models.workflows import GrantRow, WorkflowRow
 from services.access.audit import Category, Entry, Result
 from services.errors import NotFound
 from services.registry.caller import Caller
@@ -61,7 +62,7 @@ class Sharing:
     async def grant(self, identifier: str, subject: Subject, flags: frozenset[Flag], caller: Caller) -> GrantRow:
         """Give a subject exactly these flags. Raises `Invalid`, `Denied`, `WorkflowNotFound`."""
         row = (await self._registry.get(identifier, caller, Flag.MANAGE_PERMISSIONS)).workflow
-        who = subject.checked()
+        who = await self._there(subject)
         values: dict[str, Any] = {
             "workflow_id": row.id,
             "subject_type": who.type,
@@ -70,7 +71,7 @@ class Sharing:
             "created": self._ledger.now(),
             "created_by": caller.actor.user_id,
         }
-        entry = self._entry("grant_permission", caller, row.ref, who, flags=sorted(flag.value for flag in flags))
+        entry = self._entry("grant_permission", caller, row, who, flags=sorted(flag.value for flag in flags))
         await self._ledger.write(entry, workflows.put_grant(self._db, values))
         self._changed(row.id)
         return GrantRow(**values)
@@ -78,7 +79,7 @@ class Sharing:
     async def revoke(self, identifier: str, subject: Subject, caller: Caller) -> None:
         """Take a subject's flags away. Raises `NotFound` when it had none."""
         row = (await self._registry.get(identifier, caller, Flag.MANAGE_PERMISSIONS)).workflow
-        entry = self._entry("revoke_permission", caller, row.ref, subject)
+        entry = self._entry("revoke_permission", caller, row, subject)
         try:
             await self._ledger.write(entry, workflows.drop_grant(self._db, row.id, subject.type, subject.id))
         except Stale as none:
@@ -92,29 +93,42 @@ class Sharing:
 
     async def grant_pack(self, ref: str, subject: Subject, can_edit: bool, caller: Caller) -> dict[str, Any]:
         """Let a subject add workflows to a pack, or not."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
-        who = subject.checked()
+        pack = await self._doors.require_pack(ref, caller)
+        await self._doors.require_owner(caller, pack)
+        who = await self._there(subject)
         facts = {"subject_type": who.type, "subject_id": who.id, "can_edit": can_edit, "created": self._ledger.now()}
-        entry = self._entry("grant_pack", caller, ref, who, can_edit=can_edit)
+        entry = self._entry("grant_pack", caller, pack, who, can_edit=can_edit)
         await self._ledger.write(entry, packs.put_grant(self._db, {**facts, "pack_ref": ref}))
         return facts
 
     async def revoke_pack(self, ref: str, subject: Subject, caller: Caller) -> None:
         """Take a subject's right to edit a pack away. Raises `NotFound`."""
-        await self._doors.require_owner(caller, await self._doors.require_pack(ref, caller))
+        pack = await self._doors.require_pack(ref, caller)
+        await self._doors.require_owner(caller, pack)
         try:
-            entry = self._entry("revoke_pack", caller, ref, subject)
+            entry = self._entry("revoke_pack", caller, pack, subject)
             await self._ledger.write(entry, packs.drop_grant(self._db, ref, subject.type, subject.id))
         except Stale as none:
             raise NotFound("There is no such grant") from none
 
-    def _entry(self, action: str, caller: Caller, resource: str, subject: Subject, **details: Any) -> Entry:
+    async def _there(self, subject: Subject) -> Subject:
+        """The subject; a user has to exist, or the grant would be for whoever gets that id next. Raises `NotFound`."""
+        who = subject.checked()
+        if who.type == "user" and await access.user(self._db, int(who.id)) is None:
+            raise NotFound(f"There is no user {who.id}")
+        return who
+
+    def _entry(
+        self, action: str, caller: Caller, about: WorkflowRow | PackRow, subject: Subject, **details: Any
+    ) -> Entry:
         return Entry(
             category=Category.AUDIT,
             action=action,
             result=Result.SUCCESS,
             actor=caller.actor,
-            resource=resource,
+            community_id=about.community_id,
+            workflow_id=about.id if isinstance(about, WorkflowRow) else None,
+            resource=about.ref,
             request_id=caller.request_id,
             details={"subject_type": subject.type, "subject_id": subject.id, **details},
         )

@@ -146,7 +146,10 @@ class Workflows:
         again = await self._replay(caller)
         if again is not None:
             return again
-        draft = drafts.read_new(document.value, source_text=document.text)
+        try:
+            draft = drafts.read_new(document.value, source_text=document.text)
+        except Invalid as invalid:
+            raise await self._with_definition(invalid, document.value, caller) from None
         pack = await self._pack(draft.pack_ref, caller)
         checked = await self._checked(draft, caller)
         community = draft.community_id if "community_id" in draft.given else caller.actor.community_id
@@ -180,9 +183,13 @@ class Workflows:
 
         Raises `Invalid`, `WorkflowNotFound`, `Denied`, `PreconditionFailed`, `Conflict`.
         """
-        draft = drafts.read_change(document.value, source_text=document.text)
+        try:
+            draft = drafts.read_change(document.value, source_text=document.text)
+        except Invalid as invalid:
+            raise await self._with_definition(invalid, document.value, caller) from None
         for _ in range(MAX_RACES):
             found = await self.get(identifier, caller, Flag.EDIT)
+            lookup.require_current(found, identifier)
             row = found.workflow
             _require_state(row, expected)
             _refuse_moves(draft, row)
@@ -206,7 +213,9 @@ class Workflows:
         Raises `WorkflowNotFound`, `Denied`, `PreconditionFailed`.
         """
         for _ in range(MAX_RACES):
-            row = (await self.get(identifier, caller, Flag.DELETE)).workflow
+            found = await self.get(identifier, caller, Flag.DELETE)
+            lookup.require_current(found, identifier)
+            row = found.workflow
             _require_state(row, expected)
             try:
                 await self._store.remove(
@@ -265,6 +274,18 @@ class Workflows:
             raise Invalid(f"The definition is not valid: {summary(checked.errors)}", errors=checked.errors)
         own = [warning for warning in checked.warnings if warning.get("subject") != draft.ref]
         return replace(checked, warnings=own)
+
+    async def _with_definition(self, invalid: Invalid, document: Any, caller: Caller) -> Invalid:
+        """What is wrong with the fields, and with the definition beside them: all problems at once."""
+        definition = document.get("definition") if isinstance(document, dict) else None
+        found: list[dict[str, Any]] = list(invalid.details.get("errors") or ())
+        if not isinstance(definition, dict) or any(error["loc"][:1] == ["definition"] for error in found):
+            return invalid
+        checked = await checking.check(definition, known=self.known_to(caller))
+        if not checked.errors:
+            return invalid
+        errors = [*found, *checked.errors]
+        return Invalid(f"The workflow is not valid: {summary(errors)}", errors=errors)
 
     async def _pack(self, pack_ref: str, caller: Caller) -> PackRow:
         pack = await self._doors.require_pack(pack_ref, caller)

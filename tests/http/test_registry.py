@@ -279,7 +279,7 @@ async def test_an_answer_is_what_the_document_says(client, admin, path, shape):
     await create(client, admin)
     place = f"{WORKFLOWS}/default.greet/permissions/role/editor"
     await sent(await client.put(place, json={"can_view": True}, headers=admin))
-    await sent(await client.put("/api/v1/packs/default/permissions/user/7", headers=admin))
+    await sent(await client.put(f"/api/v1/packs/default/permissions/user/{admin.user_id}", headers=admin))
 
     answer = await sent(await client.get(path, headers=admin))
 

@@ -266,6 +266,6 @@ async def test_inputs_that_an_action_needs_or_does_not_take_are_errors_with_thei
     problems = (await answer.get_json())["details"]["errors"]
     assert answer.status_code == 400
     assert [(p["code"], p["loc"], p.get("hint")) for p in problems] == [
-        ("missing_input", ["definition", "tasks", "ask", "input"], None),
-        ("unexpected_input", ["definition", "tasks", "tell", "input"], "Did you mean 'method'?"),
+        ("missing_input", ["definition", "tasks", 0, "input"], None),
+        ("unexpected_input", ["definition", "tasks", 1, "input"], "Did you mean 'method'?"),
     ]

@@ -129,7 +129,9 @@ def test_a_damaged_backup_changes_nothing(millrace, made, tmp_path):
     whole = bytearray(made.read_bytes())
     with zipfile.ZipFile(made) as archive:
         largest = max(archive.infolist(), key=lambda member: member.compress_size)
-    whole[largest.header_offset + 30 + len(largest.filename) + largest.compress_size // 2] ^= 1
+    middle = largest.header_offset + 30 + len(largest.filename) + largest.compress_size // 2
+    for place in range(middle, middle + 64):  # one bit alone may lie where it changes nothing
+        whole[place] ^= 0xFF
     flipped.write_bytes(whole)
     other.write_text("hello")
 

@@ -95,7 +95,7 @@ class Dispatcher:
 
     async def turn_of(self, row: ExecutionRow) -> Turn | None:
         """What an execution waits for that could go on and that nobody drives; None for any other."""
-        return await self._turns.turn_of(row, self._tools.now())
+        return await self._turns.turn_of(row, self._tools.now(), self._tools.pause)
 
     def adopt(self, started: Started) -> None:
         """Drive an execution that was started in our name, or look for somebody who does."""

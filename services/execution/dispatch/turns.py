@@ -12,6 +12,7 @@ from models import executions, turns
 from models.executions import Claim, ExecutionRow
 from models.turns import FIRST, Waiting
 from services.execution.dispatch.fairness import Room, by_turns
+from services.execution.pause_all import PauseAll
 
 AHEAD = 256
 """Executions that are looked up before there is a slot for them."""
@@ -93,10 +94,13 @@ class Turns:
         """Whether at least `most` executions are due and nobody drives them."""
         return await turns.backlog(self._db, engine=self._engine, most=most) >= most
 
-    async def turn_of(self, row: ExecutionRow, now: datetime) -> Turn | None:
+    async def turn_of(self, row: ExecutionRow, now: datetime, pause: PauseAll) -> Turn | None:
         """What an execution waits for that could go on and that nobody drives; None for any other."""
         if row.driver is not None or row.ended_at is not None or row.wake_at is None or row.wake_at > now:
             return None
+        if pause.is_on:
+            why = f": {pause.row.reason}" if pause.row.reason else ""
+            return Turn(since=row.wake_at, reason=f"{pause.row.changed_by} has paused everything{why}")
         waiting = Waiting(row.execution_id, row.workflow_id, row.key_id, row.max_parallel)
         reason = (await self._room()).obstacle(waiting) if row.status == "running" else None
         return Turn(since=row.wake_at, reason=reason or "a worker with a free slot takes it")

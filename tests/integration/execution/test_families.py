@@ -14,6 +14,8 @@ from models.executions import ExecutionRow
 from services.access.actor import Actor
 from services.errors import ExecutionRefused
 from services.execution.lifecycle import StartRequest
+from services.execution.rerun import RerunRequest
+from services.execution.view import Show
 from tests.support.execution import ADMIN, World, now, world
 
 GATED = {"tasks": [{"name": "a", "action": "test.gated"}, {"name": "b", "action": "test.write"}]}
@@ -125,3 +127,16 @@ async def test_a_workflow_that_starts_itself_fails_at_the_depth_limit(here: Worl
     deepest = here.execution.needs.limits.max_loop_depth
     assert row.status == "failed"
     assert (max(depths), depths[deepest]) == (deepest, "limit")
+
+
+async def test_a_parent_names_the_child_it_waits_for_and_its_plan_the_child_s_effects(here: World) -> None:
+    parent, child = await begun(here, ALONE, 1)
+
+    shown = await here.execution.lifecycle.show(parent, Show(), by=ADMIN)
+    here.gate.set()
+    await here.ended(parent)
+    planned = await here.execution.rerun.plan(RerunRequest(execution_id=parent, start=["child"]), by=ADMIN)
+
+    assert [wait["child_execution_id"] for wait in shown["waiting_for"]] == [child]
+    assert [state["metadata"]["child_execution_id"] for state in shown["node_states"].values()] == [child]
+    assert [(line["action"], line["effect"]) for line in planned.plan.effects] == [("default.child", "write")]

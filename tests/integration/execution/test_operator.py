@@ -15,6 +15,7 @@ from models.operator_lists import OperatorFilter, Part
 from models.records import uuid7
 from services.errors import BadRequest
 from services.execution.operator import Operator
+from services.execution.view import Show
 from tests.support.execution import ADMIN, World, now, world
 
 GATED = {"tasks": [{"name": "a", "action": "test.gated"}]}
@@ -115,6 +116,12 @@ async def test_failing_what_runs_stops_it_and_its_children(here: World) -> None:
     [child] = await executions.children(here.db, UUID(parent))
     assert (await here.ended(str(child.execution_id))).status == "cancelled"
     assert (await here.ended(parent)).status == "failed"
+    shown = await here.execution.lifecycle.show(parent, Show(), by=ADMIN)
+    states = shown["node_states"].values()
+    assert {(state["status"], state["completed_at"] is None) for state in states} == {("cancelled", False)}
+    assert shown["waiting_for"] == []
+    explained = await here.execution.lifecycle.explain(parent, by=ADMIN)
+    assert [fact["kind"] for fact in explained["facts"]] == ["status"]
 
 
 async def test_an_execution_whose_log_cannot_be_read_can_be_failed(here: World) -> None:

@@ -41,6 +41,8 @@ async def test_what_is_accepted_while_all_is_paused_waits_until_all_is_resumed(h
     accepted = [await here.start() for _ in range(3)]
     await here.execution.pause_all.refresh()  # a round of the database later: still nothing
 
+    why = await here.execution.lifecycle.explain(accepted[0], by=ADMIN)
+    assert "admin has paused everything: maintenance" in why["explanation"]
     assert here.execution.driving == 0
     assert here.calls == []
     assert {(await here.execution.library.row(one)).driver for one in accepted} == {None}

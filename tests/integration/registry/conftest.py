@@ -57,6 +57,9 @@ async def registry(db: AsyncDAL, packs_dir: Path, clock: Clock) -> Registry:
     )
     built = build(needs)
     await built.start()
+    for number, name in enumerate(("root", "alice", "bob"), 1):
+        person = {"id": number, "name": name, "is_admin": number == 1, "is_active": True, "created": needs.now()}
+        await db.app_user.insert(**person)
     await built.packs.create({"ref": "slack", "label": "Slack", "version": "1.0.0"}, ADMIN)
     return built
 

@@ -1,0 +1,95 @@
+"""What must not be possible by accident: with workflows, their versions, and whom they are shared with."""
+
+import pytest
+
+FLOW = {"tasks": [{"name": "a", "action": "core.noop"}]}
+AT = "/api/v1/workflows/default.flow"
+
+
+@pytest.fixture
+async def flow(client, admin):
+    """A workflow of two versions, 1 and 2."""
+    body = {"ref": "default.flow", "pack_ref": "default", "label": "w", "version": "1", "definition": FLOW}
+    assert (await client.post("/api/v1/workflows", json=body, headers=admin)).status_code == 201
+    changed = {"version": "2", "definition": {"tasks": [{"name": "b", "action": "core.noop"}]}}
+    assert (await client.put(AT, json=changed, headers=admin)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["default.flow@1", "flow-1"])
+async def test_the_name_of_an_older_version_neither_changes_nor_removes_the_workflow(client, admin, flow, name):
+    path = f"/api/v1/workflows/{name}"
+
+    answers = [await client.put(path, json={"label": "z"}, headers=admin), await client.delete(path, headers=admin)]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert "versions never change" in (await answers[1].get_json())["message"]
+    shown = (await (await client.get(AT, headers=admin)).get_json())["data"]
+    assert (shown["label"], shown["version"]) == ("w", "2")
+
+
+@pytest.mark.parametrize("name", ["default.flow@2", "flow-2"])
+async def test_the_name_of_the_present_version_is_the_workflow(client, admin, flow, name):
+    path = f"/api/v1/workflows/{name}"
+
+    assert (await client.put(path, json={"label": "z"}, headers=admin)).status_code == 200
+    assert (await client.delete(path, headers=admin)).status_code == 200
+
+
+async def test_nothing_is_granted_to_a_user_who_does_not_exist(client, admin, flow):
+    granted = await client.put(f"{AT}/permissions/user/999", json={"can_view": True}, headers=admin)
+    pack = await client.put("/api/v1/packs/default/permissions/user/999", json={"can_edit": True}, headers=admin)
+    revoked = await client.delete(f"{AT}/permissions/user/999", headers=admin)
+
+    assert [granted.status_code, pack.status_code, revoked.status_code] == [404] * 3
+    assert (await granted.get_json())["message"] == "There is no user 999"
+
+
+async def test_grants_are_on_record_with_their_workflow(client, admin, alice, flow):
+    body = {"ref": "default.of1", "pack_ref": "default", "label": "w", "version": "1", "definition": FLOW}
+    made = await client.post("/api/v1/workflows", json={**body, "community_id": 1}, headers=admin)
+    workflow = (await made.get_json())["data"]["id"]
+    path = f"/api/v1/workflows/default.of1/permissions/user/{alice.user_id}"
+    await client.put(path, json={"can_view": True}, headers=admin)
+    await client.delete(path, headers=admin)
+
+    rows = (await (await client.get(f"/api/v1/audit?workflow_id={workflow}", headers=admin)).get_json())["data"]
+
+    shared = [row for row in rows if row["action"] in ("grant_permission", "revoke_permission")]
+    assert len(shared) == 2
+    assert {row["community_id"] for row in shared} == {1}
+
+
+async def test_a_rotation_is_on_record_with_both_keys(client, admin, alice):
+    made = await client.post("/api/v1/api-keys", json={"name": "x"}, headers=alice)
+    old = (await made.get_json())["data"]["id"]
+    new = (await (await client.post(f"/api/v1/api-keys/{old}/rotate", json={}, headers=alice)).get_json())["data"]
+
+    rows = (await (await client.get("/api/v1/audit?action=rotate_api_key", headers=admin)).get_json())["data"]
+
+    [row] = rows
+    assert (row["resource"], row["details"]["new_id"]) == (f"api_key:{old}", new["id"])
+    assert row["details"]["new_prefix"] in new["key"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_wrong_fields_and_a_wrong_definition_are_reported_together(client, admin, flow, method):
+    tasks = [{"name": "a", "action": "core.noop", "nxt": 1, "next": [{"do": "zz"}]}]
+    body = {"ref": "nodot", "pack_ref": "default", "label": "", "version": "1", "definition": {"tasks": tasks}}
+
+    answer = await client.open(AT if method == "PUT" else "/api/v1/workflows", method=method, json=body, headers=admin)
+
+    errors = (await answer.get_json())["details"]["errors"]
+    places = [error["loc"] for error in errors]
+    assert answer.status_code == 400
+    assert ["label"] in places
+    assert ["definition", "tasks", 0] in places
+    assert ["definition", "tasks", 0, "next", 0, "do"] in places
+
+
+async def test_an_unknown_action_is_named_by_its_place(client, admin):
+    body = {"definition": {"tasks": [{"name": "a", "action": "core.noop"}, {"name": "b", "action": "no.such"}]}}
+
+    answer = await client.post("/api/v1/workflows/validate", json=body, headers=admin)
+
+    [warning] = (await answer.get_json())["data"]["warnings"]
+    assert (warning["loc"], warning["path"]) == (["definition", "tasks", 1, "action"], "tasks[1].action")
