@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import orjson
 
 from models.records import Effect, ErrorType
-from services.actions.catalogue import ActionSpec
+from services.actions.catalogue import ActionSpec, Runner
 from services.actions.outcome import ActionFailed, Call
 from services.actions.process import Ended, Start, run
 from services.actions.sandbox import Limits, Program, Sandbox
@@ -148,6 +148,8 @@ def _result(spec: ActionSpec, call: Call, ended: Ended, limits: Limits) -> Any:
         raise ActionFailed(message, kind=ErrorType.LIMIT)
     if ended.code != 0:
         _raise_failure(spec, ended, limits)
+    if not lines and spec.runner is Runner.PYTHON:
+        raise ActionFailed(f"{spec.ref} ended before its function returned")
     return _parsed(spec, lines[-1]) if lines else None
 
 

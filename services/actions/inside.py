@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,7 +50,7 @@ def _run_python(pack: Path, entry: str) -> None:
         run = runpy.run_path(str(file), run_name="action").get("run")
         if not callable(run):
             _give_up(f"{entry} has no function run(input)")
-        answer = json.dumps(run(given), allow_nan=False)
+        answer = json.dumps(_called(run, given), allow_nan=False)
     except Exception:  # noqa: BLE001 - whatever it raises is its way to fail; the server reads the last line
         _show_traceback(str(file))
         sys.stdout.flush()
@@ -58,6 +59,16 @@ def _run_python(pack: Path, entry: str) -> None:
     os.write(1, b"\n")
     with open(1, "w", encoding="utf-8", closefd=False) as stdout:
         stdout.write(answer + "\n")
+
+
+def _called(run: Callable[[Any], Any], given: Any) -> Any:
+    """What the function returns; one that leaves instead has failed."""
+    try:
+        return run(given)
+    except SystemExit as left:
+        if left.code:
+            raise
+        raise RuntimeError("it ended the process instead of returning") from None
 
 
 def _show_traceback(file: str) -> None:

@@ -462,3 +462,15 @@ async def test_the_sandbox_bounds_all_files_together_and_allows_no_namespace_ins
 
     assert written <= MIB
     assert unshared == -1
+
+
+@pytest.mark.parametrize(
+    ("leaves", "said"), [("sys.exit(0)", "instead of returning"), ("os._exit(0)", "before its function returned")]
+)
+async def test_a_function_that_leaves_without_returning_has_failed(bench: Bench, leaves: str, said: str) -> None:
+    ref = bench.add("leave", f"import os, sys\ndef run(input):\n    {leaves}\n")
+
+    outcome = await bench.run(ref)
+
+    assert outcome.error is not None
+    assert said in outcome.error["message"]
