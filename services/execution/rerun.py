@@ -45,7 +45,10 @@ class Rerun:
         self._lifecycle = lifecycle
 
     async def plan(self, request: RerunRequest, *, by: Actor) -> Planned:
-        """What would be reused and what would happen again. Raises BadRequest with the reason when there is no plan."""
+        """What would be reused and what would happen again.
+
+        Raises BadRequest with the reason when there is no plan, Invalid for variables that do not fit.
+        """
         row = await self._lifecycle.row(request.execution_id, by=by)
         versions = self._lifecycle.library.versions
         caller = Caller(actor=by)
@@ -53,6 +56,8 @@ class Rerun:
         try:
             pinned = await versions.load_for_execution(identifier, caller, Flag.EXECUTE)
         except WorkflowNotFound as error:
+            if request.version is None:
+                raise BadRequest(f"The workflow {row.workflow_ref} was removed: it cannot be run again") from error
             raise BadRequest(f"There is no version {request.version} of {row.workflow_ref}") from error
         if pinned.workflow_id != row.workflow_id:
             raise BadRequest("That version belongs to another workflow")
@@ -60,7 +65,7 @@ class Rerun:
         planned = pure.plan(book.state, pinned.graph, [From(node=name) for name in request.start])
         if isinstance(planned, Refused):
             raise BadRequest(planned.reason)
-        return Planned(planned, pinned, {**book.state.parameters, **request.variables})
+        return Planned(planned, pinned, pinned.variables({**book.state.parameters, **request.variables}))
 
     async def start(self, request: RerunRequest, *, by: Actor) -> Accepted:
         """Start the re-run as a new execution."""

@@ -357,6 +357,21 @@ async def test_a_rerun_reuses_what_succeeded(register, execute, client, admin):
     assert shown["node_states"]["one"]["metadata"]["reused"] is True
 
 
+async def test_a_plan_says_what_a_rerun_would_be_refused_for(register, execute, client, admin):
+    params = {"type": "object", "properties": {"code": {"type": "integer"}}}
+    made = await register({"tasks": [{"name": "one", "action": "core.fail"}]}, param_schema=params)
+    _, _, headers = await execute()
+    path = f"{headers['Location']}/rerun"
+
+    unfit = await client.post(path, json={"variables": {"code": "x"}, "plan_only": True}, headers=admin)
+    await client.delete(f"/api/v1/workflows/{made['ref']}", headers=admin)
+    gone = await client.post(path, json={"plan_only": True}, headers=admin)
+
+    assert [unfit.status_code, gone.status_code] == [400, 400]
+    assert "is not of type 'integer'" in (await unfit.json)["message"]
+    assert "was removed" in (await gone.json)["message"]
+
+
 MIXED = {
     "tasks": [
         {"name": "ask", "action": "core.set", "input": {"x": "{{ parameters.x }}"}},
