@@ -57,6 +57,7 @@ def serve(no_worker: bool) -> None:
     settings = _settings()
     if no_worker:
         _require_postgres(settings, "serve --no-worker")
+    _log(settings)
     app = create_app(settings, announce=click.echo, drives=not no_worker)
     _run(app, settings, port=settings.port, started=_say_started(settings))
 
@@ -73,6 +74,7 @@ def worker(port: int | None) -> None:
 
     settings = _settings()
     _require_postgres(settings, "worker")
+    _log(settings)
     app = create_worker(settings, announce=click.echo)
     chosen = settings.worker_port if port is None else port
     _run(
@@ -89,6 +91,12 @@ def start_quickly() -> None:
     gc.disable()
 
 
+def _log(settings: Settings) -> None:
+    from services import logs
+
+    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
+
+
 def _require_postgres(settings: Settings, command: str) -> None:
     if not settings.postgres_dsn:
         fail(f"millrace {command} needs POSTGRES_DSN: one process alone drives a SQLite file", USAGE)
@@ -97,10 +105,8 @@ def _require_postgres(settings: Settings, command: str) -> None:
 def _run(app: Quart, settings: Settings, *, port: int, started: Callable[[str], None]) -> None:
     from controllers import server
     from controllers.context import EXTENSION
-    from services import logs
     from services.execution.file_lock import DatabaseLocked
 
-    logs.configure(level=settings.log_level, form=settings.log_format, module=settings.log_module)
     here: Services = app.extensions[EXTENSION]
     try:
         here.execution.reserve()

@@ -1,6 +1,7 @@
 """Python and shell actions on a real server: allowed, refused, cancelled, and gone when the server goes."""
 
 import base64
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from services.actions.sandbox import Bubblewrap, find_sandbox
+from tests.crash.fleet import Process
 from tests.support.server import KEY, ROOT, running
 
 SECRET = "s3cr3t-value-in-code-0123"
@@ -272,3 +274,14 @@ def test_code_ends_with_a_server_that_is_killed(tmp_path, packs, mark, sandbox):
         until(lambda: shown(api, execution)["end_time"])
 
         assert shown(api, execution)["status"] == "completed"
+
+
+def test_that_code_is_allowed_is_said_in_the_form_of_the_log(tmp_path):
+    server = Process(tmp_path, {"ALLOW_CODE_ACTIONS": "on", "LOG_FORMAT": "json", "LOG_LEVEL": "info"}, "serve")
+    try:
+        server.wait_until_up()
+    finally:
+        server.stop()
+
+    said = [json.loads(line) for line in server.printed.splitlines() if line.startswith("{")]
+    assert "actions.code_allowed" in {line.get("event") for line in said}
