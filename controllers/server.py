@@ -21,8 +21,6 @@ SWITCH_S = 0.02
 Each forced change costs two wake-ups, and the database's thread asks for the interpreter many times a commit: with four
 times the patience the loop does what it has to do and then waits anyway, for a sixth less processor time.
 """
-SETTLED_S = 1.0
-"""After this long the garbage collector begins to work; before, the first requests are worth more."""
 GC_THRESHOLDS = (20_000, 50, 100)
 """Objects of a request die young; what lives on was frozen at the start."""
 
@@ -148,7 +146,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         if self.started:
             sys.setswitchinterval(SWITCH_S)
-            self._loop.call_later(SETTLED_S, settle)
+            settle()
             self._on_started(self.address)
 
     @property

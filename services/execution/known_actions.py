@@ -115,9 +115,13 @@ class KnownActions:
 
     async def _closed_to(self, home: Home) -> frozenset[str]:
         """The packs whose actions are for other communities."""
-        if self._owned is None or time.monotonic() - self._owned[0] >= STALE_S:
+        now, known = time.monotonic(), self._owned
+        if known is None or now - known[0] >= STALE_S:
+            if known is not None:
+                self._owned = (now, known[1])  # one asks; the others go on with what is known
             owned = {row.ref: row.community_id for row in await packs.of_communities(self._db)}
-            self._owned = (time.monotonic(), owned)
+            self._owned = (now, owned)
+        assert self._owned is not None
         owners = self._owned[1].items()
         return frozenset(ref for ref, owner in owners if ref != home.pack_ref and owner != home.community_id)
 
