@@ -64,7 +64,7 @@ class Runners:
         if spec is None:
             raise ActionFailed(f"unknown action '{call.ref}'", kind=ErrorType.VALIDATION)
         begun = self._begun(spec, call)
-        return await begun if not isinstance(begun, Outcome) else begun
+        return begun if isinstance(begun, Outcome) else await self.finish(call, begun, timeout_s=None)
 
     def _begun(self, spec: ActionSpec, call: Call) -> Outcome | Awaitable[Any]:
         try:

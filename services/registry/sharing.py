@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +31,7 @@ class Subject:
     id: str
 
     def checked(self) -> Subject:
-        """Itself. Raises `Invalid`."""
+        """Itself, with its id in one form. Raises `Invalid`."""
         findings = Findings()
         if self.type not in SUBJECTS:
             findings.add(("subject_type",), f"must be one of {', '.join(SUBJECTS)}", kind="subject_type")
@@ -40,7 +40,7 @@ class Subject:
         elif not 1 <= len(self.id) <= 100:
             findings.add(("subject_id",), "must be 1 to 100 characters", kind="subject_id")
         findings.raise_any("The subject")
-        return self
+        return self if self.type == "role" else replace(self, id=str(int(self.id)))  # 007 is 7
 
 
 class Sharing:
