@@ -2,6 +2,8 @@
 
 import pytest
 
+from services.access.authentication import utc_now
+
 FLOW = {"tasks": [{"name": "a", "action": "core.noop"}]}
 RUN = {"wpk_id": "ext.flow", "run_id": "r-1", "status": "completed"}
 
@@ -16,6 +18,21 @@ async def ann(key_for):
 async def bob(key_for):
     """Of community 2."""
     return await key_for("bob", roles={(2, "editor")})
+
+
+@pytest.fixture
+async def hers(client, here, ann):
+    """A pack of community 1, and an action of it."""
+    pack = {"ref": "hers", "label": "Hers", "version": "1", "community_id": 1}
+    assert (await client.post("/api/v1/packs", json=pack, headers=ann)).status_code == 201
+    spec = {
+        "ref": "hers.look",
+        "runner": "http",
+        "effect": "read",
+        "request": {"method": "GET", "url": "http://x.test"},
+    }
+    await here.db.action.insert(ref="hers.look", pack_ref="hers", spec=spec, updated=utc_now())
+    await here.registry.actions.refresh()
 
 
 async def made(client, key, ref="default.hers", **more):
@@ -113,17 +130,7 @@ async def test_calling_a_workflow_that_may_not_be_seen_is_calling_one_that_does_
     assert "Unknown action" in hidden[1]
 
 
-async def test_a_pack_of_another_community_and_its_actions_are_not_there(client, here, ann, bob):
-    pack = {"ref": "hers", "label": "Hers", "version": "1", "community_id": 1}
-    assert (await client.post("/api/v1/packs", json=pack, headers=ann)).status_code == 201
-    spec = {
-        "ref": "hers.look",
-        "runner": "http",
-        "effect": "read",
-        "request": {"method": "GET", "url": "http://x.test"},
-    }
-    await here.db.action.insert(ref="hers.look", pack_ref="hers", spec=spec, updated=here.registry.packs._now())
-
+async def test_a_pack_of_another_community_and_its_actions_are_not_there(client, ann, bob, hers):
     async def seen(key) -> list:
         listed = (await (await client.get("/api/v1/packs", headers=key)).get_json())["data"]
         actions = (await (await client.get("/api/v1/actions?pack_ref=hers", headers=key)).get_json())["data"]
@@ -144,17 +151,7 @@ async def test_a_pack_of_another_community_and_its_actions_are_not_there(client,
 
 
 @pytest.mark.parametrize("action", ["hers.look", "{{ parameters.which }}"], ids=["named", "computed"])
-async def test_an_action_of_another_community_s_pack_cannot_be_called(client, here, ann, bob, action):
-    pack = {"ref": "hers", "label": "Hers", "version": "1", "community_id": 1}
-    assert (await client.post("/api/v1/packs", json=pack, headers=ann)).status_code == 201
-    spec = {
-        "ref": "hers.look",
-        "runner": "http",
-        "effect": "read",
-        "request": {"method": "GET", "url": "http://x.test"},
-    }
-    await here.db.action.insert(ref="hers.look", pack_ref="hers", spec=spec, updated=here.registry.packs._now())
-    await here.registry.actions.refresh()
+async def test_an_action_of_another_community_s_pack_cannot_be_called(client, bob, hers, action):
     await made(client, bob, "default.his", definition={"tasks": [{"name": "a", "action": action}]})
 
     ended = await client.post(
