@@ -84,6 +84,13 @@ async def test_a_request_carries_its_idempotency_key_and_trace() -> None:
     assert seen["body"] == '{"a":2,"b":1}'
 
 
+async def test_the_log_line_names_neither_credentials_nor_query() -> None:
+    async with serving(echo) as url, calling("127.0.0.1") as call:
+        outcome = await call(url=f"{url.replace('//', '//user:pw@')}/x?token=t")
+
+    assert [line["message"] for line in outcome.logs] == [f"GET {url}/x -> 200"]
+
+
 async def test_a_loopback_address_is_refused_unless_it_is_named() -> None:
     async with serving(echo) as url, calling() as call:
         outcome = await call(url=url)
