@@ -13,8 +13,8 @@ from quart import Blueprint, Quart
 from composition.base import features, open_database
 from composition.code import code_features, code_rules
 from composition.execution import Around, build_execution, build_known
-from composition.history import Shared, build_history, details_of, finder
-from composition.insight import build_insight, build_prometheus
+from composition.history import Shared, build_history, details_of
+from composition.insight import build_insight, build_prometheus, finder
 from composition.life import Announce, add_checks, lifetime
 from composition.visit import VISIT_JOBS, stay
 from config import VERSION, Settings

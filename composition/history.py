@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from config import Settings
 from models.dal import AsyncDAL
 from models.runs import Payloads
-from models.workflows import WorkflowRow
 from services.access.actor import SYSTEM
 from services.access.authentication import utc_now
 from services.access.permission_service import PermissionService
@@ -19,7 +19,7 @@ from services.errors import ExecutionNotFound
 from services.execution.service import Execution
 from services.execution.view import Show
 from services.history.database_vectors import DatabaseVectors
-from services.history.history import Details, Find, History
+from services.history.history import Details, History
 from services.history.outbox import Embeddings, Indexer
 from services.history.retention import Policy, Retention
 from services.history.runs import RunLog
@@ -53,7 +53,7 @@ def build_history(settings: Settings, shared: Shared) -> tuple[History, Retentio
     kept = Retention(db, _retention_policy(settings), utc_now, store=store)
     background.add(Job(name="apply-retention", work=kept.keep_up, every_s=60.0))
     log_of_runs = RunLog(db, utc_now, metrics=metrics)
-    history = History(db, log_of_runs, search, permissions=shared.permissions, find=finder(db))
+    history = History(db, log_of_runs, search, permissions=shared.permissions, find=partial(lookup.find, db))
 
     async def measure() -> None:
         waiting = (await history.outbox())["waiting"]
@@ -81,16 +81,6 @@ def _build_embeddings(settings: Settings, shared: Shared) -> tuple[RunSearch, Ve
 
     shared.readiness.add("embeddings", progress)
     return RunSearch(db, embedder, store), store
-
-
-def finder(db: AsyncDAL) -> Find:
-    """Names the registered workflow an identifier means."""
-
-    async def find(identifier: str, *, removed: bool = False) -> WorkflowRow | None:
-        found = await lookup.find(db, identifier, removed=removed)
-        return found.workflow if found else None
-
-    return find
 
 
 def details_of(executions: Execution) -> Details:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from config import Settings
 from models.dal import AsyncDAL
+from models.workflows import WorkflowRow
 from services.access.actor import Actor
 from services.background import Background
 from services.execution.lifecycle import StartRequest
 from services.execution.service import Execution
 from services.insight.insight import Insight, Surroundings
 from services.insight.watches import Start
+from services.registry import lookup
 
 if TYPE_CHECKING:
     from services.adapters.prometheus import Prometheus
 
 log = logging.getLogger("millrace.app")
+
+
+def finder(db: AsyncDAL) -> Callable[[str], Awaitable[WorkflowRow | None]]:
+    """Names the registered workflow an identifier means."""
+
+    async def find(identifier: str) -> WorkflowRow | None:
+        found = await lookup.find(db, identifier)
+        return found.workflow if found else None
+
+    return find
 
 
 def build_insight(db: AsyncDAL, around: Surroundings, background: Background) -> Insight:

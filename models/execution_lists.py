@@ -18,6 +18,7 @@ class ExecutionFilter:
     """Which executions of a workflow; fields that are None do not restrict."""
 
     workflow_id: UUID
+    package_id: str | None = None
     status: str | None = None
     community_id: int | None = None
     started_after: datetime | None = None
@@ -68,7 +69,7 @@ def key_of(row: ExecutionRow, sort_by: str) -> Any:
 
 def _conditions(wanted: ExecutionFilter) -> tuple[list[str], dict[str, Any]]:
     where, values = ["workflow_id = :workflow_id"], {"workflow_id": wanted.workflow_id}
-    tests = (("status", "status = "), ("community_id", "community_id = "))
+    tests = (("package_id", "package_id = "), ("status", "status = "), ("community_id", "community_id = "))
     times = (("started_after", "start_time >= "), ("started_before", "start_time < "))
     for name, test in (*tests, *times):
         value = getattr(wanted, name)

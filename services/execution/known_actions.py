@@ -13,9 +13,11 @@ from models import packs, workflows
 from services.access.actor import Actor
 from services.access.permission_service import PermissionService
 from services.actions.catalogue import CODE, Catalogue
+from services.engine.compile import place_in
 from services.engine.graph import ActionFacts, Kind
+from services.engine.problems import Problem
 from services.errors import ExecutionRefused
-from services.registry.checking import action_refs
+from services.registry.checking import action_refs, located
 from services.registry.pack_drafts import with_defaults
 from services.registry.versions import PinnedWorkflow
 from services.registry.visible_refs import visible_refs
@@ -73,17 +75,17 @@ class KnownActions:
             known = await self._looked_up(pinned)
         if known.forbidden and not rehearsal:
             message = f"{', '.join(known.forbidden)}: {self._code_refused}"
-            errors = _problems(known.forbidden, "action_refused", str(self._code_refused))
+            errors = _problems(pinned, known.forbidden, "action_refused", str(self._code_refused))
             raise ExecutionRefused(message, errors=errors)
         if known.workflows and by is not None:
             seen = await visible_refs(self._db, self._permissions, by, known.workflows)
-            _require(known.workflows.keys() - seen, known.workflows)
+            _require(pinned, known.workflows.keys() - seen, known.workflows)
         return known.facts
 
     async def _looked_up(self, pinned: PinnedWorkflow) -> _Known:
         used = action_refs(pinned.graph)
         facts = await self.facts(used, Home(pinned.pack_ref, pinned.community_id))
-        _require(used.keys() - facts.keys(), used)
+        _require(pinned, used.keys() - facts.keys(), used)
         forbidden = {ref: used[ref] for ref in sorted(used) if self.forbids(ref)}
         called = {ref: used[ref] for ref, fact in facts.items() if fact.kind is Kind.WORKFLOW}
         known = _Known(self._catalogue.revision, time.monotonic(), facts, forbidden, called)
@@ -136,25 +138,22 @@ class KnownActions:
         return config
 
 
-def _require(missing: Collection[str], used: Mapping[str, list[str]]) -> None:
+def _require(pinned: PinnedWorkflow, missing: Collection[str], used: Mapping[str, list[str]]) -> None:
     if missing:
         errors = [
             problem
             for ref in sorted(missing)
-            for problem in _problems({ref: used[ref]}, "unknown_action", f"There is no action or workflow {ref!r}")
+            for problem in _problems(
+                pinned, {ref: used[ref]}, "unknown_action", f"There is no action or workflow {ref!r}"
+            )
         ]
         raise ExecutionRefused(f"Unknown action: {', '.join(sorted(missing))}", errors=errors)
 
 
-def _problems(refs: Mapping[str, list[str]], code: str, message: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "loc": ["definition", "tasks", node, "action"],
-            "message": message,
-            "type": code,
-            "code": code,
-            "task": node,
-        }
-        for nodes in refs.values()
-        for node in nodes
-    ]
+def _problems(pinned: PinnedWorkflow, refs: Mapping[str, list[str]], code: str, message: str) -> list[dict[str, Any]]:
+    place = place_in(pinned.definition)
+    calls = [(ref, node) for ref, nodes in refs.items() for node in nodes]
+    problems = (
+        Problem(code=code, message=message, path=f"{place(node)}.action", task=node, subject=ref) for ref, node in calls
+    )
+    return [located(problem, ("definition",)) for problem in problems]

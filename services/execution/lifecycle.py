@@ -193,6 +193,7 @@ class Lifecycle:
         )
         chosen = ExecutionFilter(
             workflow_id=found.workflow.id,
+            package_id=found.package_named(identifier),
             status=wanted.status,
             started_after=wanted.started_after,
             started_before=wanted.started_before,

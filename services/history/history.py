@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from models import aftermath, outbox, run_access, runs
@@ -22,6 +21,7 @@ from services.history import node_stats
 from services.history.index_round import EMBED
 from services.history.log_round import INDEX, Report
 from services.history.record import Run
+from services.history.registered import Find, Registered, Remembered
 from services.history.runs import RunLog, Target
 from services.history.search import Answer, RunSearch
 from services.history.stats import summary
@@ -31,67 +31,7 @@ COUNTED = 10_000
 """Rows that are counted for a total when no counter knows it."""
 
 
-class Registered(Protocol):
-    """A registered workflow, as far as its runs are concerned."""
-
-    @property
-    def id(self) -> UUID:
-        """Its id."""
-        ...
-
-    @property
-    def package_id(self) -> str:
-        """`name-version`, the id its runs are listed under."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its present version."""
-        ...
-
-    @property
-    def owner_id(self) -> int | None:
-        """Whose it is."""
-        ...
-
-    @property
-    def community_id(self) -> int | None:
-        """Its community."""
-        ...
-
-
-class Find(Protocol):
-    """Names the registered workflow an identifier means."""
-
-    async def __call__(self, identifier: str, *, removed: bool = False) -> Registered | None:
-        """The workflow; `removed`: also one that was deleted."""
-        ...
-
-
 Details = Callable[[UUID], Awaitable[Payloads | None]]
-
-
-class Remembered:
-    """Asks which workflow an identifier means at most every two seconds: logging must not cost a query per run."""
-
-    TTL_S = 2.0
-    SIZE = 4_096
-
-    def __init__(self, find: Find) -> None:
-        self._find = find
-        self._known: dict[str, tuple[float, Registered | None]] = {}
-
-    async def __call__(self, identifier: str) -> Registered | None:
-        """The workflow, or None when no registered one has this id."""
-        at = time.monotonic()
-        known = self._known.get(identifier)
-        if known is not None and at - known[0] < self.TTL_S:
-            return known[1]
-        workflow = await self._find(identifier)
-        if len(self._known) >= self.SIZE:
-            self._known.clear()
-        self._known[identifier] = at, workflow
-        return workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +67,10 @@ class History:
     """Every run of every runner."""
 
     def __init__(self, db: Any, log: RunLog, search: RunSearch, *, permissions: PermissionService, find: Find) -> None:
-        """`find` names the registered workflow an identifier means."""
+        """`find` names the registered workflow and the version an identifier means."""
         self._db, self._log, self._search = db, log, search
         self._now, self._audit = log.now, AuditLog(db, now=log.now)
-        self._permissions, self._find = permissions, find
+        self._permissions, self._found = permissions, find
         self._remembered = Remembered(find)
         self._visibility = Visibility(db, permissions)
         self.details: Details = _no_details
@@ -317,6 +257,10 @@ class History:
 
     # ---- who may see what ----
 
+    async def _find(self, identifier: str) -> Registered | None:
+        found = await self._found(identifier)
+        return None if found is None else found.workflow
+
     async def _candidates(self, identifier: str, wpk_id: str | None) -> list[RunSummary]:
         try:
             by_row = await runs.by_id(self._db, UUID(identifier))
@@ -327,12 +271,15 @@ class History:
         return await runs.by_run_id(self._db, identifier, wpk_id)
 
     async def _scope(self, actor: Actor, identifier: str, community_id: int | None) -> _Scope:
-        workflow = await self._find(identifier, removed=True)  # its runs stay readable
+        found = await self._found(identifier, removed=True)  # its runs stay readable
+        workflow = None if found is None else found.workflow
         if workflow is not None and community_id is not None and workflow.community_id not in (None, community_id):
             raise WorkflowNotFound(workflow=identifier).denying(f"the workflow is not of community {community_id}")
         reach = await self._visibility.reach(actor, workflow)
         packages = [identifier]
-        if workflow is not None:
+        if found is not None and (named := found.package_named(identifier)) is not None:
+            packages = [named]
+        elif workflow is not None:
             packages = list({workflow.package_id: 0, **dict.fromkeys(await run_access.packages(self._db, workflow.id))})
         home = 0 if workflow is None else workflow.community_id or 0
         visible = workflow is not None and (reach.communities is None or home in reach.communities)

@@ -18,6 +18,12 @@ class Found:
     workflow: WorkflowRow
     pinned: VersionRow | None = None
 
+    def package_named(self, identifier: str) -> str | None:
+        """The package id of the version that the identifier named; None when it named the workflow as a whole."""
+        if self.pinned is not None:
+            return self.pinned.package_id
+        return identifier if identifier == self.workflow.package_id != self.workflow.ref else None
+
 
 async def find(db: Any, identifier: str, *, removed: bool = False) -> Found | None:
     """What `identifier` means, or None. `removed` also finds workflows that were deleted, by id or package id."""

@@ -9,7 +9,7 @@ from typing import Any
 from models.packs import PackRow
 from services.engine.problems import nearest
 from services.registry import refs
-from services.registry.findings import Findings
+from services.registry.findings import Findings, summary
 from services.registry.schemas import as_schema, check_schema, compile_schema
 
 FOLLOWED = ("label", "description", "version", "config_schema", "tags")
@@ -57,10 +57,10 @@ class PackDraft:
     given: frozenset[str] = frozenset()
 
 
-def read_new(document: Any, *, manifest: Mapping[str, Any] | None = None) -> PackDraft:
+def read_new(document: Any, *, manifest: Mapping[str, Any] | None = None, unset: bool = False) -> PackDraft:
     """A pack to create; the manifest of its folder fills in what the request leaves out.
 
-    Raises `Invalid` with every problem.
+    `unset`: settings that are needed may be missing. Raises `Invalid` with every problem.
     """
     findings = Findings()
     draft = _read(document, findings, manifest or {})
@@ -68,7 +68,7 @@ def read_new(document: Any, *, manifest: Mapping[str, Any] | None = None) -> Pac
         if name not in draft.given and not any(error["loc"][:1] == [name] for error in findings.errors):
             findings.add((name,), "is required", kind="missing")
     _check(draft, findings)
-    _check_config(draft.config_schema, with_defaults(draft.config_schema, draft.config), findings)
+    _check_settings(draft.config_schema, draft.config, findings, unset=unset)
     findings.raise_any("The pack")
     return draft
 
@@ -86,7 +86,7 @@ def read_change(document: Any, pack: PackRow) -> PackDraft:
     if draft.given & {"config", "config_schema"}:
         schema = draft.config_schema if "config_schema" in draft.given else pack.config_schema
         config = draft.config if "config" in draft.given else pack.config
-        _check_config(schema, with_defaults(schema, config), findings)
+        _check_settings(schema, config, findings)
     findings.raise_any("The change")
     return draft
 
@@ -123,6 +123,24 @@ def with_defaults(schema: Any, config: Any) -> Any:
     """The settings with what they leave out and the schema has a default for."""
     checker = None if not schema or any_problem(schema) else compile_schema(as_schema(schema))
     return config if checker is None or config is None else checker.filled(config)
+
+
+def _check_settings(schema: Any, config: Any, findings: Findings, *, unset: bool = False) -> None:
+    if not unset and not any(error["loc"] == ["config"] for error in findings.errors):
+        findings.extend(missing_config(schema, config))
+    _check_config(schema, with_defaults(schema, config), findings)
+
+
+def missing_config(schema: Any, config: Any) -> list[dict[str, Any]]:
+    """What to say of a pack without settings whose schema asks for some; empty when its defaults are enough."""
+    findings = Findings()
+    if config is None:
+        needed = Findings()
+        _check_config(schema, with_defaults(schema, {}), needed)
+        if needed.errors:
+            message = f"is missing, and the config_schema asks for it: {summary(needed.errors)}"
+            findings.add(("config",), message, kind="missing")
+    return findings.errors
 
 
 def _check_config(schema: Any, config: Any, findings: Findings) -> None:

@@ -201,6 +201,7 @@ class Packs:
         if not loaded.found and pack.source != "file":
             return SyncReport(pack_ref=ref)
         report = await self._sync.run(pack, loaded.pack, caller, force=force)
+        report.warnings += _unset(pack)
         await packs.remember_files(self._db, ref, loaded.hash or "", self._now())
         return report
 
@@ -229,15 +230,19 @@ class Packs:
             try:
                 await self._install(ref, {"label": ref, "version": "1.0.0", **loaded.manifest}, caller)
             except Invalid as error:
-                reports.append(SyncReport(pack_ref=ref, errors=[*loaded.errors, *_in_manifest(ref, error)]))
+                errors = [*loaded.errors, *_in_manifest(ref, error.details["errors"])]
+                reports.append(SyncReport(pack_ref=ref, errors=errors))
                 continue
-            reports.append(await self._sync.run(await self._doors.require_pack(ref, caller), loaded, caller))
+            pack = await self._doors.require_pack(ref, caller)
+            report = await self._sync.run(pack, loaded, caller)
+            report.warnings += _unset(pack)
+            reports.append(report)
             await packs.remember_files(self._db, ref, folder.hash, self._now())
         return reports
 
     async def _install(self, ref: str, manifest: Mapping[str, Any], caller: Caller) -> None:
         """Register a pack of the server's own; one that nobody owns follows its manifest."""
-        draft = pack_drafts.read_new({**manifest, "ref": ref})
+        draft = pack_drafts.read_new({**manifest, "ref": ref}, unset=True)
         values = {key: getattr(draft, key) for key in pack_drafts.STORED}
         followed = {key: values[key] for key in pack_drafts.FOLLOWED}
         for _ in range(MAX_RACES):
@@ -280,8 +285,13 @@ def _loaded(ref: str, folder: PackFolder | None) -> _Loaded:
     return _Loaded(pack_loader.load(folder), folder.hash)
 
 
-def _in_manifest(ref: str, error: Invalid) -> list[dict[str, Any]]:
-    return [{"file": pack_files.MANIFESTS[0], "ref_name": ref, **problem} for problem in error.details["errors"]]
+def _unset(pack: PackRow) -> list[dict[str, Any]]:
+    """A warning for a pack that lacks the settings it asks for."""
+    return _in_manifest(pack.ref, pack_drafts.missing_config(pack.config_schema, pack.config))
+
+
+def _in_manifest(ref: str, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"file": pack_files.MANIFESTS[0], "ref_name": ref, **problem} for problem in problems]
 
 
 def _require_state(pack: PackRow, expected: Collection[str] | None) -> None:

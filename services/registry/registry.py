@@ -68,7 +68,8 @@ class Registry:
         """Load the packs below `PACKS_DIR` whose files changed, and every action: what a start of the server does."""
         reports = await self.packs.install(Caller(actor=SYSTEM))
         for report in reports:
-            for error in report.errors:
+            unset = [warning for warning in report.warnings if warning["loc"] == ["config"]]
+            for error in [*report.errors, *unset]:
                 place = ".".join(str(part) for part in error["loc"])
                 log.warning(
                     "registry.pack_file pack=%s file=%s place=%s error=%s",
@@ -89,7 +90,7 @@ def build(needs: Needs) -> Registry:
     actions = Actions(db, needs.catalogue)
     store = Store(ledger)
     workflows = Workflows(ledger, store=store, doors=doors, actions=actions.names)
-    versions = Versions(db, doors=doors, known=workflows.known, clock=needs.clock)
+    versions = Versions(db, doors=doors, clock=needs.clock)
     store.on_change(versions.forget)
     sync = PackSync(ledger, store=store, registry=workflows, actions=actions, code_refused=needs.code_refused)
     return Registry(

@@ -24,7 +24,6 @@ from services.engine.graph_json import graph_hash
 from services.errors import ExecutionRefused, Invalid, WorkflowDisabled, WorkflowNotFound
 from services.registry import checking, lookup, views
 from services.registry.caller import Caller
-from services.registry.checking import Known
 from services.registry.doors import Doors
 from services.registry.lookup import Found
 from services.registry.schemas import Checker, as_schema, compile_schema
@@ -84,11 +83,10 @@ class _Known:
 class Versions:
     """The cache of compiled versions, and the way into it."""
 
-    def __init__(self, db: Any, *, doors: Doors, known: Known, clock: Callable[[], float]) -> None:
+    def __init__(self, db: Any, *, doors: Doors, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._db = db
         self._doors = doors
-        self._known_refs = known
         self._clock = clock
         self._compiled: OrderedDict[UUID, _Compiled] = OrderedDict()
         self._under_way: dict[UUID, asyncio.Future[None]] = {}
@@ -129,24 +127,6 @@ class Versions:
             return (await self._version(version_id)).graph
         except WorkflowNotFound:
             return None
-
-    async def require_actions(self, pinned: PinnedWorkflow) -> None:
-        """Refuse a workflow that names an action which does not exist. Raises `ExecutionRefused` naming it."""
-        refs = checking.action_refs(pinned.graph)
-        missing = sorted(refs.keys() - (await self._known_refs(sorted(refs))).keys()) if refs else []
-        if missing:
-            errors = [
-                {
-                    "loc": ["definition", "tasks", node, "action"],
-                    "message": f"There is no action or workflow {ref!r}",
-                    "type": "unknown_action",
-                    "code": "unknown_action",
-                    "task": node,
-                }
-                for ref in missing
-                for node in refs[ref]
-            ]
-            raise ExecutionRefused(f"Unknown action: {', '.join(missing)}", errors=errors)
 
     def forget(self, workflow_id: UUID) -> None:
         """This process changed a workflow: look it up anew. Compiled versions stay, they never change."""

@@ -86,10 +86,16 @@ async def test_wrong_fields_and_a_wrong_definition_are_reported_together(client,
     assert ["definition", "tasks", 0, "next", 0, "do"] in places
 
 
-async def test_an_unknown_action_is_named_by_its_place(client, admin):
+async def test_an_unknown_action_is_named_by_its_place(client, admin, flow):
     body = {"definition": {"tasks": [{"name": "a", "action": "core.noop"}, {"name": "b", "action": "no.such"}]}}
 
     answer = await client.post("/api/v1/workflows/validate", json=body, headers=admin)
 
+    assert (await client.put(AT, json=body, headers=admin)).status_code == 200
+    refused = await client.post(f"{AT}/execute", json={}, headers=admin)
+
     [warning] = (await answer.get_json())["data"]["warnings"]
-    assert (warning["loc"], warning["path"]) == (["definition", "tasks", 1, "action"], "tasks[1].action")
+    [error] = (await refused.get_json())["details"]["errors"]
+    for problem in (warning, error):
+        assert (problem["loc"], problem["path"]) == (["definition", "tasks", 1, "action"], "tasks[1].action")
+        assert (problem["code"], problem["task"], problem["subject"]) == ("unknown_action", "b", "no.such")

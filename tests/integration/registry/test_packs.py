@@ -222,6 +222,39 @@ async def test_settings_must_fit_their_schema(registry):
     assert error["loc"] == ["config", "url"]
 
 
+NEEDY = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+
+
+async def test_settings_that_the_schema_asks_for_may_not_be_left_out(registry):
+    pack = {"ref": "p", "label": "P", "version": "1"}
+    with pytest.raises(Invalid, match="config: is missing"):
+        await registry.packs.create({**pack, "config_schema": NEEDY}, ADMIN)
+    await registry.packs.create({**pack, "config_schema": NEEDY, "config": {"url": "x"}}, ADMIN)
+    with pytest.raises(Invalid, match="config: is missing"):
+        await registry.packs.update("p", {"config": None}, ADMIN)
+
+    assert (await registry.packs.require("p", ADMIN)).config == {"url": "x"}
+
+
+async def test_a_default_is_enough_where_no_settings_are_given(registry):
+    schema = {**NEEDY, "properties": {"url": {"type": "string", "default": "x"}}}
+
+    made = await registry.packs.create({"ref": "p", "label": "P", "version": "1", "config_schema": schema}, ADMIN)
+
+    assert made.pack.config is None
+
+
+async def test_a_pack_from_files_without_the_settings_it_needs_is_loaded_with_a_warning(registry, k8s):
+    text = "ref: k8s\nlabel: K\nversion: 1.0.0\nconfig_schema: {type: object, required: [url]}\n"
+    (k8s / "pack.yaml").write_text(text)
+
+    (report,) = await registry.start()
+
+    assert report.errors == []
+    assert [(found["file"], found["loc"]) for found in report.warnings] == [("pack.yaml", ["config"])]
+    assert (await registry.packs.require("k8s", ADMIN)).workflow_count == 2
+
+
 async def test_changing_the_schema_checks_the_settings_there_are(registry):
     await registry.packs.create({"ref": "p", "label": "P", "version": "1", "config": {"url": 7}}, ADMIN)
     schema = {"type": "object", "properties": {"url": {"type": "string"}}}

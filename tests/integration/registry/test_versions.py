@@ -7,7 +7,7 @@ import pytest
 
 from models.records import Flag
 from services.access.actor import Actor
-from services.errors import Denied, ExecutionRefused, Invalid, WorkflowDisabled, WorkflowNotFound
+from services.errors import Denied, Invalid, WorkflowDisabled, WorkflowNotFound
 from services.registry.sharing import Subject
 from services.registry.workflows import Document
 from tests.integration.registry.conftest import ADMIN, ALICE, create
@@ -158,14 +158,6 @@ async def test_only_those_who_may_execute_load_a_workflow(registry):
     both = frozenset({Flag.VIEW, Flag.EXECUTE})
     await registry.sharing.grant("default.mine", Subject(type="user", id="3"), both, ALICE)
     assert (await load(registry, "default.mine", bob)).ref == "default.mine"
-
-
-async def test_an_unknown_action_refuses_the_execution_by_name(registry):
-    await create(registry, definition={"version": 1.0, "tasks": {"start": {"action": "slack.shout"}}})
-    pinned = await load(registry)
-
-    with pytest.raises(ExecutionRefused, match=r"slack\.shout"):
-        await registry.versions.require_actions(pinned)
 
 
 async def test_the_output_schema_is_part_of_the_graph(registry):
