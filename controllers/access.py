@@ -12,6 +12,7 @@ from quart import Blueprint, Response, request
 
 from controllers import access_views as views
 from controllers import body, envelope, idempotency, pages
+from controllers.accepts import asks_for
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
@@ -324,7 +325,7 @@ async def list_audit() -> Response:
         since=query.since,
         until=query.until,
     )
-    if NDJSON in request.headers.get("Accept", ""):
+    if asks_for(NDJSON, request.headers.get("Accept", "")):
         answer = Response(_audit_lines(services().record, wanted), content_type=NDJSON)
         answer.timeout = None
         return answer

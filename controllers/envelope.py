@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -98,7 +99,9 @@ def refusal_body(refusal: Refusal, *, problem: bool = False) -> dict[str, Any]:
         "request_id": refusal.request_id,
     }
     if problem:
-        title = refusal.code.replace("_", " ").capitalize()
+        title = HTTPStatus(
+            refusal.status
+        ).phrase  # RFC 9457 section 4.2.1: what a problem of type about:blank is called
         body = {"type": "about:blank", "title": title, "status": refusal.status, "instance": refusal.instance, **body}
     return body
 

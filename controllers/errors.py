@@ -10,6 +10,7 @@ from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from controllers import denials, envelope
+from controllers.accepts import asks_for
 from controllers.context import request_id
 from services import errors
 
@@ -132,5 +133,5 @@ def _refuse(
         request_id=request_id(),
         instance=request.path,
     )
-    problem = envelope.PROBLEM in request.headers.get("Accept", "")
+    problem = asks_for(envelope.PROBLEM, request.headers.get("Accept", ""))
     return envelope.refused(refusal, problem=problem, headers=headers)

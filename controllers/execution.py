@@ -12,6 +12,7 @@ from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
 from controllers import execution_views as views
+from controllers.accepts import asks_for
 from controllers.context import actor, services
 from controllers.direct import DirectRoute, Whole
 from controllers.gate import Gate
@@ -246,7 +247,7 @@ async def events(execution_id: str) -> Response:
     here = services()
     row = await here.execution.lifecycle.row(execution_id, by=actor())
     after = body.query(views.EventsQuery).after
-    if "text/event-stream" not in request.headers.get("Accept", ""):
+    if not asks_for("text/event-stream", request.headers.get("Accept", "")):
         found = await here.execution.streams.rows(str(row.execution_id), after=after)
         return envelope.ok({"execution_id": row.execution_id, "events": found})
     here.gate.check_waiting()

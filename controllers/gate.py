@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from controllers.accepts import asks_for
 from controllers.envelope import JSON, PROBLEM, Refusal, dumps, refusal_body
 from models.records import uuid7
 from services.errors import Overloaded
@@ -139,7 +140,8 @@ class Gate:
         """The two messages of the answer, in the shape of every error."""
         self._on_refusal()
         request_id = str(uuid7())
-        problem = any(name == b"accept" and PROBLEM.encode() in value for name, value in scope["headers"])
+        wanted = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+        problem = asks_for(PROBLEM, wanted)
         refusal = Refusal(
             status=503,
             code=Overloaded.code,

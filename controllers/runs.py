@@ -12,6 +12,7 @@ from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
 from controllers import run_views as views
+from controllers.accepts import asks_for
 from controllers.context import actor, services
 from controllers.errors import when_unavailable
 from controllers.guards import Permission, requires
@@ -221,7 +222,7 @@ async def list_runs() -> Response:
     """All runs you may see, newest first; with `Accept: application/x-ndjson` every match, complete, one a line."""
     asked = body.query(views.RunsQuery)
     wanted = _filter(asked)
-    if NDJSON in request.headers.get("Accept", ""):
+    if asks_for(NDJSON, request.headers.get("Accept", "")):
         return Response(_export(services().history, actor(), wanted), content_type=NDJSON)
     at = pages.window(asked, datetime, UUID)
     found = await services().history.all(actor(), wanted, _window(at))

@@ -12,6 +12,7 @@ from quart import Blueprint, Response, request
 
 from controllers import body, envelope, idempotency, pages
 from controllers import signal_views as views
+from controllers.accepts import asks_for
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
@@ -100,7 +101,7 @@ async def signals() -> Response:
 @describe(Operation(tag="insight", query=views.SignalsQuery, answers={200: views.SignalsView}, errors=(400,)))
 async def list_signals() -> Response:
     """Signals, newest first; with `Accept: application/x-ndjson` every match, one a line."""
-    if NDJSON in request.headers.get("Accept", ""):
+    if asks_for(NDJSON, request.headers.get("Accept", "")):
         wanted = await _filter(body.query(views.SignalsQuery))
         return Response(_export(services().insight.signals, actor(), wanted), content_type=NDJSON)
     return envelope.ok(await _signals())

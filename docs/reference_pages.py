@@ -71,6 +71,12 @@ def _route(method: str, rule: str, view: Any) -> str:
     return f"| `{method} {path}`{once} | {does} | `{permission.label}`{opened} | {' '.join(map(str, statuses))} |"
 
 
+FRAMEWORK_ERRORS = (
+    (405, "BAD_REQUEST", "The path takes other methods; `Allow` names them"),
+    (408, "BAD_REQUEST", "The body did not arrive in time"),
+)
+
+
 def errors_page() -> str:
     """Every error code with its status."""
     lines = ["# Errors", "", MARK, ""]
@@ -78,9 +84,10 @@ def errors_page() -> str:
     lines += ['{"success": false, "message": "…", "error_code": "WORKFLOW_NOT_FOUND", "details": {}, "detail": "…",']
     lines += [' "request_id": "…"}', "```", ""]
     lines += ["With `Accept: application/problem+json` the same facts come as RFC 9457."]
-    lines += ["A 400 lists every problem at once in `details.errors`, each with its place (`loc`).", ""]
-    lines += ["| status | code | means |", "|---|---|---|"]
-    for status, code, meaning in sorted(set(_errors(errors.MillraceError))):
+    lines += ["A 400 for fields of the request lists every problem at once in `details.errors`, each with its place"]
+    lines[-1] += " (`loc`); a request that cannot be read at all (no JSON, no such cursor) has the message alone."
+    lines += ["", "| status | code | means |", "|---|---|---|"]
+    for status, code, meaning in sorted({*_errors(errors.MillraceError), *FRAMEWORK_ERRORS}):
         lines.append(f"| {status} | `{code}` | {meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -36,6 +36,10 @@ class Actor:
         """Whether what belongs to nobody in particular is theirs to administer: a key of one community is not enough."""
         return self.is_admin and self.community_id is None
 
+    def overrides(self, owner_id: int | None) -> bool:
+        """Whether the caller passes because they are an administrator, where the thing is somebody else's."""
+        return self.is_admin and self.user_id not in (0, owner_id)
+
     @property
     def communities(self) -> frozenset[int]:
         """The communities in which the user holds a role."""

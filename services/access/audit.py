@@ -63,7 +63,10 @@ LEVEL = {
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One thing that was asked, decided or done. Never carries a secret."""
+    """One thing that was asked, decided or done. Never carries a secret.
+
+    `as_admin`: an administrator did it to what is not theirs; the row names it in its details.
+    """
 
     category: Category
     action: str
@@ -75,6 +78,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     request_id: str | None = field(default_factory=_current_request)
     details: dict[str, Any] = field(default_factory=dict)
+    as_admin: bool = False
 
     @property
     def community(self) -> int | None:
@@ -82,6 +86,11 @@ class Entry(Struct, frozen=True, kw_only=True):
         if self.community_id is not None or self.actor is None:
             return self.community_id
         return self.actor.community_id
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """What the row has in `details`; None when that is nothing."""
+        return {**self.details, "as": "admin"} if self.as_admin else self.details or None
 
     def columns(self, *, row_id: UUID, at: datetime) -> dict[str, Any]:
         """The values of its row in `audit_log`."""
@@ -98,7 +107,7 @@ class Entry(Struct, frozen=True, kw_only=True):
             "resource": self.resource,
             "reason": self.reason,
             "request_id": self.request_id,
-            "details": self.details or None,
+            "details": self.facts,
         }
 
 
@@ -164,7 +173,7 @@ class AuditLog:
             entry.resource,
             entry.reason,
             entry.request_id,
-            entry.details or None,
+            entry.facts,
         )
 
 

@@ -146,6 +146,7 @@ class Inquiries:
             community_id=row.community_id,
             workflow_id=row.workflow_id,
             resource=str(row.id),
+            as_admin=by.is_admin and _names_somebody(row) and not _is_assigned(by, row),
         )
 
 

@@ -280,6 +280,7 @@ class Lifecycle:
             community_id=workflow.community_id,
             workflow_id=workflow.id,
             resource=resource,
+            as_admin=by.overrides(workflow.owner_id),
         )
 
     def _audit(self, unit: Unit, entry: Entry) -> None:

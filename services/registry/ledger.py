@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from services.access.audit import AuditLog, Entry, say
 from services.idempotency import Idempotency
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record says of an update: the names of the fields whose value is another, and a move in full."""
+    names = sorted(name for name, value in after.items() if before[name] != value)
+    details: dict[str, Any] = {"changed": names}
+    if "community_id" in names:
+        details["community_id"] = {"from": before["community_id"], "to": after["community_id"]}
+    return details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,4 +241,5 @@ def _entry(action: str, caller: Caller, about: Draft | WorkflowRow | PackRow) ->
         community_id=about.community_id,
         resource=about.ref,
         request_id=caller.request_id,
+        as_admin=not isinstance(about, Draft) and caller.actor.overrides(about.owner_id),
     )

@@ -22,7 +22,7 @@ from services.errors import Conflict, DuplicateRef, Invalid, PreconditionFailed
 from services.registry import pack_drafts, pack_files, pack_loader, refs, views
 from services.registry.caller import Caller
 from services.registry.doors import Doors
-from services.registry.ledger import Ledger
+from services.registry.ledger import Ledger, changes
 from services.registry.pack_drafts import PackDraft
 from services.registry.pack_files import PackFolder
 from services.registry.pack_loader import LoadedPack
@@ -143,7 +143,8 @@ class Packs:
             values = {key: getattr(draft, key) for key in draft.given} | {"updated": self._now()}
             try:
                 call = packs.change(self._db, ref, seen=pack.change_no, values=values)
-                await self._ledger.write(_entry("update_pack", caller, pack), call)
+                entry = structs.replace(_entry("update_pack", caller, pack), details=_changes(pack, draft))
+                await self._ledger.write(entry, call)
             except Stale:
                 continue
             report = await self.sync(ref, caller)
@@ -300,6 +301,10 @@ def _require_state(pack: PackRow, expected: Collection[str] | None) -> None:
         raise PreconditionFailed(current=current)
 
 
+def _changes(pack: PackRow, draft: PackDraft) -> dict[str, Any]:
+    return changes(*({name: getattr(of, name) for name in draft.given} for of in (pack, draft)))
+
+
 def _values(pack: PackRow) -> dict[str, Any]:
     return {name: getattr(pack, name) for name in PackRow.__dataclass_fields__}
 
@@ -313,4 +318,5 @@ def _entry(action: str, caller: Caller, pack: PackRow | PackDraft) -> Entry:
         community_id=pack.community_id,
         resource=pack.ref,
         request_id=caller.request_id,
+        as_admin=isinstance(pack, PackRow) and caller.actor.overrides(pack.owner_id),
     )

@@ -131,4 +131,5 @@ class Sharing:
             resource=about.ref,
             request_id=caller.request_id,
             details={"subject_type": subject.type, "subject_id": subject.id, **details},
+            as_admin=caller.actor.overrides(about.owner_id),
         )

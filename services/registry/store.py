@@ -22,7 +22,7 @@ from services.errors import Conflict, DuplicateRef
 from services.idempotency import Wanted
 from services.registry import refs
 from services.registry.drafts import Draft, text_of
-from services.registry.ledger import Ledger
+from services.registry.ledger import Ledger, changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,12 @@ class Stored:
     workflow: WorkflowRow
     version: VersionRow
     changed: bool = True
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that a request or a file can change."""
+        own = {name: getattr(self.workflow, name) for name in _OF_WORKFLOW}
+        return own | {name: getattr(self.version, name) for name in _OF_VERSION}
 
 
 class Store:
@@ -90,6 +96,8 @@ class Store:
         if not after.changed:
             return after
         wanted = after.workflow
+        details = {**entry.details, "version": wanted.version, **changes(before.fields, after.fields)}
+        entry = structs.replace(entry, details=details)
         for package_id in self._package_ids_of(before.workflow, wanted):
             tried = _with_package(after, package_id)
             try:

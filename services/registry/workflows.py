@@ -324,4 +324,5 @@ def _entry(action: str, caller: Caller, about: Draft | WorkflowRow) -> Entry:
         resource=about.ref,
         request_id=caller.request_id,
         details={"version": about.version} if about.version else {},
+        as_admin=isinstance(about, WorkflowRow) and caller.actor.overrides(about.owner_id),
     )

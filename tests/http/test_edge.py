@@ -271,10 +271,27 @@ async def test_an_error_may_come_as_a_problem_document(client):
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (found["status"], found["title"], found["instance"]) == (
         404,
-        "Workflow not found",
+        "Not Found",
         "/t/raise/WorkflowNotFound",
     )
     assert found["error_code"] == "WORKFLOW_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/json, application/problem+json", "application/problem+json"),
+        ("Application/Problem+JSON;q=0.4", "application/problem+json"),
+        ("application/json, application/problem+json;q=0.5", "application/json"),
+        ("application/problem+json;q=0", "application/json"),
+        ("application/problem+jsonx", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+async def test_a_problem_document_comes_to_who_asks_for_one(client, accept, kind):
+    answer = await client.get("/t/raise/WorkflowNotFound", headers={"Accept": accept})
+
+    assert answer.headers["Content-Type"] == kind
 
 
 async def test_a_defect_tells_the_client_nothing_but_the_request_id(client, caplog):
