@@ -242,7 +242,7 @@ async def _open_services() -> AsyncIterator[Services]:
 
     settings = _settings()
     _quiet(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_data_dir()
     here = build_services(settings)
     async with here.db:
         yield here

@@ -314,6 +314,10 @@ class Settings:
         """PostgreSQL when it is set, else the SQLite file in the data folder."""
         return self.postgres_dsn or f"sqlite:///{self.data_dir / 'millrace.db'}"
 
+    def make_data_dir(self) -> None:
+        """Make the data folder where there is none, for this user alone."""
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @property
     def traces_url(self) -> str | None:
         """Where traces are sent; None: nowhere."""

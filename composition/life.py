@@ -33,12 +33,16 @@ Announce = Callable[[str], None]
 @asynccontextmanager
 async def lifetime(settings: Settings, here: Services, announce: Announce) -> AsyncIterator[None]:
     """Everything between the start of serving and its end; `announce` is told what only the operator may read."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_data_dir()
     for note in settings.aliases_used:
         log.info("settings.note %s", note)
     for feature in features(settings):
         if feature.missing:
             log.warning("feature.missing feature=%s %s", feature.name, feature.advice)
+    if open_secrets := await asyncio.to_thread(here.execution.secrets.open_to_all):
+        log.warning(
+            "secrets.open_to_all secrets=%s every pack may use them: NAME.packs says which", ",".join(open_secrets)
+        )
     connected = asyncio.Event()
     steps = deque(_steps(settings, here, announce))
 

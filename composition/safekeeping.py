@@ -50,7 +50,7 @@ async def put_back(settings: Settings, source: Path, *, force: bool) -> dict[str
     if manifest.engine != engine:
         raise Conflict(f"This is a backup of {manifest.engine}, and the settings name a {engine} database")
     restore.check_schema(manifest, MIGRATIONS)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_data_dir()
     with tempfile.TemporaryDirectory(prefix=".millrace-restore-", dir=settings.data_dir) as name:
         folder = Path(name)
         await asyncio.to_thread(archive.unpack, source, folder)

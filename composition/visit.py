@@ -25,7 +25,7 @@ async def stay(settings: Settings, here: Services, *, drives: bool) -> AsyncIter
 
     `drives`: packs are loaded as a server would load them at its start, and executions are taken on.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_data_dir()
     here.execution.reserve()
     async with here.db:
         await upgrade(here.db, MIGRATIONS, utc_now)

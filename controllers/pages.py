@@ -47,7 +47,7 @@ def window(query: PageQuery, *kinds: type) -> Window:
 
     Raises `Invalid` for a foreign cursor, and beyond 10,000 rows by page, naming `cursor`.
     """
-    if query.cursor is not None:
+    if query.cursor:  # a script that begins with an empty one means the first page
         return Window(limit=query.per_page, after=read_cursor(query.cursor, *kinds), page=query.page)
     if query.page * query.per_page > MAX_OFFSET:
         message = f"page × per_page may reach {MAX_OFFSET}; continue with cursor=<next_cursor>"

@@ -155,8 +155,8 @@ Commands speak the HTTP API, so they do, refuse and record what a request would.
 
 ## Options of every command
 
-- `-o, --output table|json` Form of the answer; before or behind the command. JSON goes to standard output, everything else to standard error.
-- `--url` Where the server is.
+- `-o, --output table|json` Form of the answer; before or behind the command. JSON goes to standard output, everything else to standard error. With `json` an error is one line of JSON there, the last one: `success` false, `message`, and `error_code` and `details.errors` where the API has them; wrong usage of the command line is text.
+- `--url` Where the server is; behind the command, as the next two.
 - `--key` API key; better in `MILLRACE_KEY`, where other users of the machine do not see it.
 - `--direct` The database itself, even beside a server.
 

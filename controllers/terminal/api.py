@@ -23,13 +23,16 @@ MOST_REFUSALS = 10
 
 
 class CommandFailed(Exception):
-    """What the user is told instead of an answer. `problems`: items with `loc` and `message`."""
+    """What the user is told instead of an answer. `problems`: items with `loc` and `message`; `kind`: the error code."""
 
-    def __init__(self, message: str, code: int = FAILED, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, message: str, code: int = FAILED, problems: Sequence[Mapping[str, Any]] = (), kind: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.problems = problems
+        self.kind = kind
 
 
 class Api:
@@ -132,7 +135,8 @@ class Api:
         problems = (found.get("details") or {}).get("errors", ())
         if status == 401:
             message = f"{message}: the server at {self.where} does not take this key (--key or MILLRACE_KEY)"
-        return CommandFailed(message, UNREACHABLE if status == 503 else FAILED, problems)
+        code = UNREACHABLE if status == 503 else FAILED
+        return CommandFailed(message, code, problems, found.get("error_code"))
 
 
 def at(*parts: Any) -> str:

@@ -83,7 +83,7 @@ def export_entries(session: Terminal, /, file: str, force: bool, **wanted: Any) 
 
     part = target.with_name(f"{target.name}.part")
     try:
-        with part.open("wb") as out:
+        with open(part, "wb", opener=_for_its_owner) as out:
             count = session.ask(lambda api: _write(api, out, wanted))
             os.fsync(out.fileno())
         part.replace(target)
@@ -92,6 +92,10 @@ def export_entries(session: Terminal, /, file: str, force: bool, **wanted: Any) 
     finally:
         part.unlink(missing_ok=True)
     session.show_one({"file": file, "entries": count})
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @audit_group.command("verify")

@@ -125,17 +125,31 @@ def _done(session: Callable[[], Any], interrupted: Callable[[], str]) -> Any:
     except KeyboardInterrupt:
         fail(interrupted() or "Interrupted", INTERRUPTED)
     except CommandFailed as error:
-        fail(error.message, error.code, error.problems)
+        fail(error.message, error.code, error.problems, error.kind)
     except Unavailable as error:
         fail(f"The database cannot be reached: {error}", UNREACHABLE)
     except MillraceError as error:
-        fail(error.message, FAILED, error.details.get("errors", ()))
+        fail(error.message, FAILED, error.details.get("errors", ()), error.code)
     except (MigrationFailed, DatabaseLocked, DatabaseError) as error:
         fail(str(error))
 
 
-def fail(message: str, code: int = FAILED, problems: Sequence[Mapping[str, Any]] = ()) -> NoReturn:
-    """Say what went wrong and end with an exit code."""
+def fail(
+    message: str, code: int = FAILED, problems: Sequence[Mapping[str, Any]] = (), kind: str | None = None
+) -> NoReturn:
+    """Say what went wrong, in the form that was asked for, and end with an exit code. `kind`: an error code of the API."""
+    context = click.get_current_context(silent=True)
+    session = None if context is None else context.find_object(Terminal)
+    if session is not None and session.form == "json":
+        named = {} if kind is None else {"error_code": kind}
+        said = {
+            "success": False,
+            "message": message,
+            **named,
+            "details": {"errors": list(problems)} if problems else {},
+        }
+        click.echo(_json(said), err=True)
+        raise SystemExit(code)
     click.echo(f"Error: {message}", err=True)
     for problem in problems:
         place = ".".join(str(part) for part in problem.get("loc", ()))

@@ -56,7 +56,7 @@ class Sqlite:
     async def _open(self) -> None:
         if not self._url.read_only:
             with contextlib.suppress(OSError):  # SQLite says it better
-                self._url.path.parent.mkdir(parents=True, exist_ok=True)
+                self._url.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writer = Writer(self._loop, self._opener(writer=True), self._options.group_limit, self._on_fatal)
             self._writer.on_commit = self._options.on_commit
             await self._start(self._writer)

@@ -27,6 +27,15 @@ class Secrets:
         self._known: set[str] = set()
         self._forms: tuple[str, ...] = ()
 
+    def open_to_all(self) -> list[str]:
+        """The names of the secrets that every pack may use, because no list says which."""
+        try:
+            names = {path.name for path in self._folder.iterdir()} if self._folder is not None else set()
+        except OSError:
+            return []  # said by who uses one
+        usable = (name for name in names if NAME.match(name) and not name.endswith(PACKS))
+        return sorted(name for name in usable if f"{name}{PACKS}" not in names)
+
     def reveal(self, name: str, *, pack: str) -> str:
         """The value. Raises ActionFailed when there is none, or the pack may not have it."""
         fits = NAME.match(name) is not None and not name.endswith(PACKS)

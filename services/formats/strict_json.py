@@ -21,6 +21,7 @@ from services.errors import BadRequest
 MAX_DEPTH = 64
 MAX_KEYS = 2_000
 MAX_INTEGER = 2**53
+TOO_LARGE = "integers beyond 2^53 cannot be kept exactly; send a string"
 MAX_PROBLEMS = 200
 """How many problems of one document are told; a hostile one could have a million."""
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -127,7 +128,7 @@ def _problems_of(path: Path, item: Any, max_keys: int) -> Iterator[Problem]:
     elif isinstance(item, _Constant):
         yield _problem(path, f"{item.text} is not a JSON value", "not_finite")
     elif isinstance(item, int) and abs(item) > MAX_INTEGER:
-        yield _problem(path, "integers beyond 2^53 cannot be kept exactly; send a string", "integer_too_large")
+        yield _problem(path, TOO_LARGE, "integer_too_large")
     elif isinstance(item, float) and item in (float("inf"), float("-inf")):
         yield _problem(path, "the number is too large", "number_too_large")
 

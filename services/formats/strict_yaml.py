@@ -16,7 +16,7 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from services.errors import BadRequest
-from services.formats.strict_json import MAX_DEPTH, MAX_INTEGER, text_problems
+from services.formats.strict_json import MAX_DEPTH, MAX_INTEGER, TOO_LARGE, text_problems
 
 MAX_NODES = 200_000
 MAX_KEYS = 5_000
@@ -140,7 +140,9 @@ class _Plain:
             return value
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, int) and abs(value) <= MAX_INTEGER:
+        if isinstance(value, int):
+            if abs(value) > MAX_INTEGER:
+                raise _refuse(f"{_place(path)}: {TOO_LARGE}", "integer_too_large", None)
             return value
         if isinstance(value, float) and math.isfinite(value):
             return value

@@ -223,6 +223,7 @@ async def test_a_definition_may_be_yaml_and_keeps_its_text(client, alice):
         (b"a: [1,\n", "yaml_invalid"),
         (b"a: !!python/object/apply:os.system ['true']\n", "yaml_invalid"),
         (b"a: .nan\n", "not_json"),
+        (b"a: 9007199254740993\n", "integer_too_large"),
         (b"? [1]\n: 2\n", "key_not_text"),
         (b"a: &a [1,1,1,1,1,1,1,1,1,1]\n"
          + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 10)) for c in b"bcdefgh"), "too_large"),

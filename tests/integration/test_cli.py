@@ -68,6 +68,20 @@ def test_what_is_refused_ends_with_one_and_says_why(millrace):
     assert "email" in wrong.stderr
 
 
+def test_an_error_is_json_where_answers_are(millrace):
+    missing = millrace("key", "create", "--user", "nobody", "-o", "json")
+    wrong = millrace("-o", "json", "user", "create", "bob", "--email", "nonsense")
+
+    assert json.loads(missing.stderr) == {
+        "success": False,
+        "message": "There is no user 'nobody'; millrace user list shows them",
+        "details": {},
+    }
+    said = json.loads(wrong.stderr)
+    assert (said["success"], said["error_code"], wrong.exit_code) == (False, "VALIDATION_ERROR", 1)
+    assert said["details"]["errors"][0]["loc"] == ["email"]
+
+
 def test_wrong_usage_ends_with_two(millrace):
     nobody = millrace("key", "create")
     unknown = millrace("user", "paint")

@@ -83,6 +83,7 @@ def test_an_export_becomes_a_file_when_it_is_complete_and_replaces_none(millrace
     assert json.loads(made.stdout) == {"file": str(file), "entries": 3}
     assert [found.exit_code for found in (again, forced, nowhere)] == [2, 0, 1]
     assert len(file.read_text().splitlines()) == 3
+    assert file.stat().st_mode & 0o777 == 0o600
     assert "cannot be written" in nowhere.stderr
     assert not list(tmp_path.glob("*.part"))
 

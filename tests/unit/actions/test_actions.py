@@ -149,6 +149,14 @@ def test_only_public_or_named_addresses_are_reached(host: str, address: str, all
     assert rules.allows(host, address) is allowed
 
 
+def test_secrets_that_no_list_closes_are_named(tmp_path: Path) -> None:
+    for name in ("open", "closed", "closed.packs", "..data"):
+        (tmp_path / name).write_text("s3cr3t-value\n")
+
+    assert Secrets(tmp_path).open_to_all() == ["open"]
+    assert Secrets(None).open_to_all() == Secrets(tmp_path / "absent").open_to_all() == []
+
+
 def test_a_secret_is_never_seen_in_a_result(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cr3t-value\n")
     secrets = Secrets(tmp_path)
