@@ -131,8 +131,13 @@ def check_input(spec: ActionSpec, value: Any) -> None:
     """Raise ActionFailed naming every way in which the input does not fit the action's parameters."""
     errors = violations(spec.parameters, value)
     if errors:
-        shown = "; ".join(f"{e['message']}" for e in errors[:5])
+        shown = "; ".join(_located(error) for error in errors[:5])
         raise ActionFailed(f"input of {spec.ref}: {shown}", kind=ErrorType.VALIDATION, details={"errors": errors})
+
+
+def _located(error: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, error["loc"]))
+    return f"{place}: {error['message']}" if place else str(error["message"])
 
 
 OPEN_SCHEMA_KEYS = frozenset({"type", "properties", "required", "additionalProperties"})

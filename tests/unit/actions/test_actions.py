@@ -70,6 +70,7 @@ async def test_a_log_line_is_kept_with_the_node(runners: Runners) -> None:
         ("core.fail", {"message": "no luck"}, "execution", "no luck"),
         ("core.log", {}, "validation", "'message' is a required property"),
         ("core.log", {"message": "x", "bogus": 1}, "validation", "bogus"),
+        ("core.log", {"message": "x", "level": 7}, "validation", "input of core.log: level: 7 is not"),
         ("core.nothing", {}, "validation", "unknown action 'core.nothing'"),
         ("core.filter", {"items": [1], "where": [{"operator": "bogus"}]}, "validation", "unknown operator"),
         (
