@@ -85,7 +85,8 @@ def from_json(stored: Mapping[str, Any]) -> Event:
 
 
 def _dump_time(at: datetime) -> str:
-    return at.isoformat()
+    text = at.isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 def load_time(text: str) -> datetime:

@@ -287,6 +287,9 @@ async def test_the_event_log_has_no_gap(register, execute, client, admin):
     behind = await (await client.get(f"{headers['Location']}/events", query_string={"after": 0}, headers=admin)).json
 
     rows = body["data"]["events"]
+    times = [event["at"] for row in body["data"]["events"] for event in row["events"] if "at" in event]
+    assert times
+    assert all(time.endswith("Z") for time in times)
     assert [row["seq"] for row in rows] == list(range(len(rows)))
     assert rows[0]["events"][0]["e"] == "started"
     assert rows[-1]["events"][-1]["e"] == "finished"
