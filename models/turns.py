@@ -30,9 +30,10 @@ WITH RECURSIVE found(id) AS (
   SELECT {_NEXT.format(after="found.id")} FROM found WHERE found.id IS NOT NULL
 )
 SELECT id AS workflow_id FROM found
-WHERE id IS NOT NULL AND EXISTS (SELECT 1 FROM workflow_executions WHERE workflow_id = found.id AND {WAITS})
+WHERE id IS NOT NULL AND (SELECT 1 FROM workflow_executions WHERE workflow_id = found.id AND {WAITS} LIMIT 1) = 1
 LIMIT :count
 """
+"""In order of their id, which the next call continues behind: as EXISTS, PostgreSQL may make a join of it, in any order."""
 _SHARE = f"""
 SELECT {COLUMNS} FROM workflow_executions
 WHERE workflow_id = {{workflow}} AND {WAITS} AND (key_id IS NULL OR NOT {{full}})

@@ -161,6 +161,17 @@ async def test_more_workflows_than_fit_are_served_in_turns(db: AsyncDAL) -> None
     assert {row.workflow_id for row in served} == set(workflows)
 
 
+async def test_workflows_come_in_order_whatever_the_planner_knows_of_them(db: AsyncDAL) -> None:
+    asked = sorted(uuid7() for _ in range(60))
+    for workflow in reversed(asked):
+        await fill(db, 3, workflow)
+    await db.sql("ANALYZE workflow_executions")
+
+    found = await turns.workflows(db, engine=1, after=turns.FIRST, count=50)
+
+    assert found == asked[:50]
+
+
 async def test_a_full_workflow_does_not_hide_what_is_behind_it(db: AsyncDAL) -> None:
     full, free = uuid7(), uuid7()
     await fill(db, 300, full, max_parallel=1)
