@@ -148,7 +148,7 @@ def build_services(settings: Settings, *, drives: bool = True, alone: bool = Tru
     permissions = PermissionService(db, audit=audit)
     background, idempotency = Background(metrics), Idempotency(db, now=utc_now)
     code = code_rules(settings)
-    known = build_known(db, audit, permissions, code)
+    known = build_known(db, audit, permissions, code, settings.secrets_dir)
     history, kept = build_history(settings, Shared(db, permissions, background, metrics, readiness))
     around = Surroundings(
         see=Visibility(db, permissions).of,

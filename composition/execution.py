@@ -15,6 +15,7 @@ from services.access.permission_service import PermissionService
 from services.actions.catalogue import Catalogue
 from services.actions.code import CodeRules
 from services.actions.core_pack import CORE_ACTIONS
+from services.actions.secrets import Secrets
 from services.adapters.expression_worker import ExpressionWorker
 from services.background import Background
 from services.engine.graph import Limits
@@ -47,7 +48,9 @@ class Around:
     """Whether this process stays: a SQLite file is locked then, and news of other processes is listened for."""
 
 
-def build_known(db: AsyncDAL, audit: AuditLog, permissions: PermissionService, code: CodeRules) -> Registry:
+def build_known(
+    db: AsyncDAL, audit: AuditLog, permissions: PermissionService, code: CodeRules, secrets_dir: Path | None
+) -> Registry:
     """Workflows, packs and actions; the catalogue knows what is built in before the packs are loaded."""
     catalogue = Catalogue(CORE_ACTIONS)
     return build_registry(
@@ -59,6 +62,7 @@ def build_known(db: AsyncDAL, audit: AuditLog, permissions: PermissionService, c
             packs_dir=code.packs_dir,
             now=utc_now,
             code_refused=code.refused,
+            reserved=Secrets(secrets_dir).packs_named,
         )
     )
 

@@ -188,6 +188,7 @@ class PackSummary(BaseModel):
     version: str
     tags: list[str]
     source: Literal["api", "file"]
+    modified: bool = Field(description="A request said otherwise than `pack.yaml`, which is not followed any more")
     owner_id: int | None
     community_id: int | None
     workflow_count: int

@@ -15,6 +15,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from controllers.envelope import JSON, Refusal, dumps, refusal_body
+
 SWITCH_S = 0.02
 """How long a thread keeps the interpreter while another waits for it (Python's own: 0.005).
 
@@ -29,14 +31,15 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; the parser itself would take any number."""
 
 
-_REFUSAL = (
-    b'{"success":false,"message":"Too many connections","error_code":"SERVICE_UNAVAILABLE","details":{},'
-    b'"detail":"Too many connections","request_id":"-"}'
-)
-TURNED_AWAY = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(_REFUSAL), _REFUSAL)
-)
+def _turned_away(status: bytes, code: str, message: str, *headers: bytes) -> bytes:
+    """An answer in the shape of every error, to what never became a request; it ends the connection."""
+    refusal = Refusal(status=int(status[:3]), code=code, message=message, details={}, request_id="-", instance="")
+    body = dumps(refusal_body(refusal))
+    fields = (b"content-type: " + JSON.encode(), b"connection: close", b"content-length: %d" % len(body), *headers)
+    return b"\r\n".join((b"HTTP/1.1 " + status, *fields, b"", body))
+
+
+TOO_MANY = _turned_away(b"503 Service Unavailable", "SERVICE_UNAVAILABLE", "Too many connections", b"retry-after: 1")
 SPARE_FILES = 256
 """Descriptors for everything that is no client: databases, calls to others, logs."""
 
@@ -89,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Somebody has connected. One too many is told to come back."""
         super().connection_made(Corked(transport))  # type: ignore[arg-type]  # as much of a transport as is used
         if len(self.connections) > self.most_connections:
-            self.transport.write(TURNED_AWAY)
+            self.transport.write(TOO_MANY)
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -101,6 +104,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is over."""
         self.in_head = False
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read, or will not."""
+        self.transport.write(_turned_away(b"400 Bad Request", "BAD_REQUEST", msg))
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""

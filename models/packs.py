@@ -10,7 +10,10 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackRow:
-    """A pack as registered. `source_hash` covers its files; `workflow_count` its living workflows."""
+    """A pack as registered. `source_hash` covers its files; `workflow_count` its living workflows.
+
+    `modified`: a request said otherwise than the manifest, which is not followed any more.
+    """
 
     id: UUID
     ref: str
@@ -22,6 +25,7 @@ class PackRow:
     tags: list[str]
     source: str
     source_hash: str | None
+    modified: bool
     workflow_count: int
     owner_id: int | None
     community_id: int | None

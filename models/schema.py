@@ -85,12 +85,12 @@ REGISTRY: dict[str, Columns] = {
         Field("tags", "list:string", notnull=True),
         Field("source", "string", notnull=True),  # api, file
         Field("source_hash", "string"),  # over all files of the pack: equal = nothing to load
+        Field("modified", "boolean", notnull=True, default=False),  # a request said otherwise than the manifest
         Field("workflow_count", "integer", notnull=True, default=0),  # living workflows; counted in their transactions
         Field("owner_id", "bigint"),
         Field("community_id", "bigint"),
         Field("change_no", "integer", notnull=True, default=1),  # one more with every change: the ETag
-        Field("created", "timestamptz", notnull=True),
-        Field("updated", "timestamptz", notnull=True),
+        *(Field(name, "timestamptz", notnull=True) for name in ("created", "updated")),
     ),
     "action": (
         Field("ref", "string", notnull=True),

@@ -100,7 +100,8 @@ class KeyService:
         """Replace a key by one that reaches as far; the old one stays valid for `overlap`.
 
         `also` yields statements of the same transaction for the new key's id.
-        Raises `NotFound`, `Conflict` when it has ended or was rotated already.
+        Raises `NotFound`, `Denied` when it reaches further than the key of the caller, who would hold it then, and
+        `Conflict` when it has ended or was rotated already.
         """
         old = await self.get(key_id, by=by)
         now = self._authentication.now()
@@ -108,6 +109,7 @@ class KeyService:
             raise Conflict("The key has ended or was rotated already")
         scopes = [Scope(scope) for scope in old.scopes]
         wish = KeyWish(name=old.name, scopes=scopes, community_id=old.community_id, expires_at=old.expires_at)
+        _check_reach(wish, by, now)
         made = self._make(wish, old.user_id, now)
         until = now + min(overlap, MAX_OVERLAP)
         ended = models.access.end_key(self._db, old.id, at=until, rotated_to=made.row.id).expect(1)

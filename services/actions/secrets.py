@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -35,6 +36,14 @@ class Secrets:
             return []  # said by who uses one
         usable = (name for name in names if NAME.match(name) and not name.endswith(PACKS))
         return sorted(name for name in usable if f"{name}{PACKS}" not in names)
+
+    def packs_named(self) -> frozenset[str]:
+        """The packs that a list of some secret names: whoever owned one of them could use that secret."""
+        found: set[str] = set()
+        for path in self._folder.glob(f"*{PACKS}") if self._folder is not None else ():
+            with contextlib.suppress(ActionFailed):  # said by who uses the secret
+                found.update(_text(path, path.name).split())
+        return frozenset(found)
 
     def reveal(self, name: str, *, pack: str) -> str:
         """The value. Raises ActionFailed when there is none, or the pack may not have it."""

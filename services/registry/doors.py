@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Callable, Collection
 from typing import Any
 
 from models import packs
@@ -21,8 +22,12 @@ from services.registry.visible_refs import visible_refs
 class Doors:
     """Asks the permissions, and turns a verdict into an error and a row of the record."""
 
-    def __init__(self, db: Any, *, permissions: PermissionService, audit: AuditLog) -> None:
+    def __init__(
+        self, db: Any, *, permissions: PermissionService, audit: AuditLog, reserved: Callable[[], frozenset[str]]
+    ) -> None:
+        """`reserved` names further packs that only an administrator may register; it reads files."""
         self._db = db
+        self._reserved = reserved
         self._permissions = permissions
         self._audit = audit
 
@@ -71,6 +76,16 @@ class Doors:
         if pack.ref == refs.DEFAULT_PACK or self.owns(caller, pack):
             return True
         return await packs.may_edit(self._db, pack.ref, caller.actor.user_id)
+
+    async def require_name(self, caller: Caller, ref: str, *, in_files: bool) -> None:
+        """Let the caller register a pack of that name. Raises `Denied`: what the operator keeps ready is not a first comer's.
+
+        That are the packs with files in `PACKS_DIR`, those that a secret is for, and those of the server itself.
+        """
+        if caller.actor.runs_the_server:
+            return
+        if in_files or ref in refs.RESERVED_PACKS or ref in await asyncio.to_thread(self._reserved):
+            raise Denied(f"The pack name {ref} is reserved: an administrator registers it", pack_ref=ref)
 
     async def require_owner(self, caller: Caller, pack: PackRow) -> None:
         """Let the pack's owner pass. Raises `Denied`."""

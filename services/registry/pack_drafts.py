@@ -19,6 +19,7 @@ ECHOED = frozenset(
     [
         "id",
         "source",
+        "modified",
         "owner_id",
         "workflow_count",
         "created",
@@ -127,11 +128,18 @@ def with_defaults(schema: Any, config: Any) -> Any:
 
 def _check_settings(schema: Any, config: Any, findings: Findings, *, unset: bool = False) -> None:
     if not unset and not any(error["loc"] == ["config"] for error in findings.errors):
-        findings.extend(missing_config(schema, config))
+        findings.extend(_missing_config(schema, config))
     _check_config(schema, with_defaults(schema, config), findings)
 
 
-def missing_config(schema: Any, config: Any) -> list[dict[str, Any]]:
+def unfit_config(schema: Any, config: Any) -> list[dict[str, Any]]:
+    """What to say of a pack whose settings do not fit its schema, or that has none where it needs some."""
+    findings = Findings()
+    _check_settings(schema, config, findings)
+    return findings.errors
+
+
+def _missing_config(schema: Any, config: Any) -> list[dict[str, Any]]:
     """What to say of a pack without settings whose schema asks for some; empty when its defaults are enough."""
     findings = Findings()
     if config is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.actions import catalogue
 from services.actions.catalogue import CODE, ActionSpec, BadAction
+from services.engine.problems import nearest
 from services.errors import Invalid
 from services.formats import strict_yaml
 from services.registry import drafts
@@ -15,6 +16,10 @@ from services.registry.drafts import Draft
 from services.registry.pack_files import PackFile, PackFolder
 
 MANIFEST_FIELDS = ("ref", "label", "description", "version", "config_schema", "config", "tags")
+_FOREIGN_FIELDS = (
+    *("name", "keywords", "author", "email", "contributors", "dependencies", "stackstorm_version", "python_versions"),
+)
+"""What a StackStorm pack says besides; nothing here needs it."""
 _WORKFLOW_KEYS = ("workflow_file", "entry_point")
 _FOREIGN_RUNNERS = ("orquesta", "workflow")
 
@@ -46,6 +51,7 @@ class LoadedPack:
     workflows: list[LoadedWorkflow] = field(default_factory=list)
     actions: list[LoadedAction] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
     """Paths of workflow files that are there but cannot be used: what they declared before stays as it is."""
 
@@ -67,7 +73,6 @@ def load(folder: PackFolder) -> LoadedPack:
         document, text = _document(pack, file)
         if document is not None:
             _add_workflow(pack, file, document, text=text)
-    _refuse_twins(pack)
     return pack
 
 
@@ -102,6 +107,15 @@ def _load_manifest(pack: LoadedPack, file: PackFile) -> None:
         message = f"the pack in the folder {pack.ref} must have the ref {pack.ref}"
         pack.fail(file, [{"loc": ["ref"], "message": message, "type": "pack_ref_invalid"}], pack.ref)
     pack.manifest = {key: value for key, value in manifest.items() if value is not None}
+    for key in sorted(document.keys() - {*MANIFEST_FIELDS, *_FOREIGN_FIELDS}):
+        hint = nearest(key, MANIFEST_FIELDS)
+        unknown = {
+            "loc": [key],
+            "message": "unknown field",
+            "type": "unknown_field",
+            **({"hint": hint} if hint else {}),
+        }
+        pack.warnings.append({"file": file.path, "ref_name": pack.ref, **unknown})
 
 
 def _load_action(pack: LoadedPack, file: PackFile, folder: PackFolder) -> None:
@@ -172,9 +186,13 @@ def _add_workflow(
     pack.workflows.append(LoadedWorkflow(path=file.path, hash=file.hash + also, draft=draft))
 
 
-def _refuse_twins(pack: LoadedPack) -> None:
-    """Two files with one ref: the first one counts, the other is an error."""
-    seen: dict[str, str] = {}
+def refuse_twins(pack: LoadedPack, established: Mapping[str, str | None]) -> None:
+    """Two files with one ref: the one it was loaded from before counts, else the first; the other is an error.
+
+    `established`: the paths that refs were loaded from.
+    """
+    paths = {workflow.path for workflow in pack.workflows}
+    seen = {ref: path for ref, path in established.items() if path in paths}
     kept = []
     for workflow in pack.workflows:
         first = seen.setdefault(workflow.draft.ref, workflow.path)

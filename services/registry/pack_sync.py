@@ -23,7 +23,7 @@ from services.registry.checking import Checked
 from services.registry.drafts import Draft
 from services.registry.ledger import Ledger
 from services.registry.lookup import Found
-from services.registry.pack_loader import LoadedAction, LoadedPack, LoadedWorkflow
+from services.registry.pack_loader import LoadedAction, LoadedPack, LoadedWorkflow, refuse_twins
 from services.registry.store import Origin, Store, Stored
 from services.registry.workflows import Workflows
 
@@ -86,14 +86,20 @@ class PackSync:
 
         Workflows edited through the API stay as they are unless `force`.
         """
+        known = await self._without_twins(loaded)
         report = SyncReport(pack_ref=pack.ref, loaded=len(loaded.workflows), errors=list(loaded.errors))
         sync = _Sync(pack, caller, report, force)
         await self._declare(sync, loaded)
-        known = {row.ref: row for row in await workflows.of_pack(self._db, pack.ref)}
         for workflow in loaded.workflows:
             await self._one(sync, workflow, known.get(workflow.draft.ref))
         await self._disable_gone(sync, loaded, known)
         return report
+
+    async def _without_twins(self, loaded: LoadedPack) -> dict[str, WorkflowRow]:
+        """Refuse what two files declare; the registered workflows of the pack, by ref."""
+        known = {row.ref: row for row in await workflows.of_pack(self._db, loaded.ref)}
+        refuse_twins(loaded, {ref: row.source_path for ref, row in known.items()})
+        return known
 
     def forget(self, pack_ref: str, rows: Sequence[WorkflowRow]) -> None:
         """The pack is gone with its workflows: its actions can no longer be performed."""
@@ -103,6 +109,7 @@ class PackSync:
 
     async def check(self, loaded: LoadedPack) -> dict[str, list[dict[str, Any]]]:
         """Everything wrong with the files of a pack, by ref; stores nothing."""
+        await self._without_twins(loaded)
         found: dict[str, list[dict[str, Any]]] = {}
         for error in loaded.errors:
             found.setdefault(error["ref_name"], []).append(error)
@@ -194,6 +201,9 @@ class PackSync:
             gone = row.source == "file" and row.ref not in there and row.source_path not in loaded.unreadable
             if not gone or (not row.enabled and row.source_hash is None):
                 continue
+            if row.modified and not sync.force:
+                sync.report.warnings.append(_kept_without_file(row))
+                continue
             version = await lookup.current_version(self._db, Found(row))
             draft = Draft(enabled=False, given=frozenset({"enabled"}))
             origin = Origin(by=sync.caller.actor.user_id, path=row.source_path, hash=None)
@@ -214,9 +224,14 @@ def _reason_to_keep(row: WorkflowRow, *, force: bool) -> str | None:
         return None
     if row.source != "file":
         return "a workflow with this ref was created through the API; ?force=true replaces it"
-    if row.modified and row.source_hash is not None:
+    if row.modified:
         return "it was edited through the API; ?force=true replaces the edit"
     return None
+
+
+def _kept_without_file(row: WorkflowRow) -> dict[str, Any]:
+    message = "its file is gone, and it was edited through the API, so it stays; ?force=true disables it"
+    return {"file": row.source_path, "ref_name": row.ref, "loc": [], "message": message, "type": "kept", "code": "kept"}
 
 
 def _in_file(loaded: LoadedWorkflow, errors: list[dict[str, Any]]) -> list[dict[str, Any]]:

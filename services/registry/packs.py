@@ -92,6 +92,7 @@ class Packs:
         ref = document.get("ref") if isinstance(document, dict) else None
         loaded = await self._load(ref if isinstance(ref, str) and refs.is_pack_ref(ref) else "")
         draft = pack_drafts.read_new(document, manifest=loaded.manifest)
+        await self._doors.require_name(caller, draft.ref, in_files=loaded.found)
         community = draft.community_id if "community_id" in draft.given else caller.actor.community_id
         self._doors.require_community(caller, community)
         at = self._now()
@@ -100,6 +101,7 @@ class Packs:
             id=uuid7(),
             source="file" if loaded.found else "api",
             source_hash=loaded.hash,
+            modified=any(document.get(name, said) != said for name, said in _followed(loaded.manifest)),
             workflow_count=0,
             owner_id=caller.actor.user_id or None,
             community_id=community,
@@ -117,7 +119,7 @@ class Packs:
             if again is None:
                 raise
             return again
-        report = await self._sync.run(pack, loaded.pack, caller)
+        report = await self._synced(pack, loaded.pack, caller)
         return PackWritten(pack=await self._doors.require_pack(pack.ref, caller), sync=report)
 
     async def _replay(self, caller: Caller) -> PackWritten | None:
@@ -141,6 +143,9 @@ class Packs:
             if "community_id" in draft.given:
                 self._doors.require_community(caller, draft.community_id)
             values = {key: getattr(draft, key) for key in draft.given} | {"updated": self._now()}
+            values["modified"] = pack.modified or any(
+                name in draft.given and getattr(draft, name) != getattr(pack, name) for name in pack_drafts.FOLLOWED
+            )
             try:
                 call = packs.change(self._db, ref, seen=pack.change_no, values=values)
                 entry = structs.replace(_entry("update_pack", caller, pack), details=_changes(pack, draft))
@@ -195,14 +200,18 @@ class Packs:
     # ---- files -------------------------------------------------------------------------------------------------------
 
     async def sync(self, ref: str, caller: Caller, *, force: bool = False) -> SyncReport:
-        """Bring the registry in line with the pack's files. Raises `PackNotFound`, `Denied`."""
+        """Bring the registry in line with the pack's files. Raises `PackNotFound`, `Denied`.
+
+        Files that came after a pack was registered by request are the operator's to load.
+        """
         pack = await self._doors.require_pack(ref, caller)
         await self._doors.require_owner(caller, pack)
         loaded = await self._load(ref)
-        if not loaded.found and pack.source != "file":
+        if pack.source != "file" and not caller.actor.runs_the_server:
+            return SyncReport(pack_ref=ref, errors=_foreign_files(pack) if loaded.found else [])
+        if pack.source != "file" and not loaded.found:
             return SyncReport(pack_ref=ref)
-        report = await self._sync.run(pack, loaded.pack, caller, force=force)
-        report.warnings += _unset(pack)
+        report = await self._synced(pack, loaded.pack, caller, force=force)
         await packs.remember_files(self._db, ref, loaded.hash or "", self._now())
         return report
 
@@ -235,31 +244,52 @@ class Packs:
                 reports.append(SyncReport(pack_ref=ref, errors=errors))
                 continue
             pack = await self._doors.require_pack(ref, caller)
-            report = await self._sync.run(pack, loaded, caller)
-            report.warnings += _unset(pack)
-            reports.append(report)
+            if pack.source != "file" and pack.owner_id is not None:
+                reports.append(SyncReport(pack_ref=ref, errors=_foreign_files(pack)))
+                continue
+            reports.append(await self._synced(pack, loaded, caller))
             await packs.remember_files(self._db, ref, folder.hash, self._now())
         return reports
 
     async def _install(self, ref: str, manifest: Mapping[str, Any], caller: Caller) -> None:
-        """Register a pack of the server's own; one that nobody owns follows its manifest."""
+        """Register a pack of the server's own, where it is not registered already."""
+        if await packs.by_ref(self._db, ref) is not None:
+            return
         draft = pack_drafts.read_new({**manifest, "ref": ref}, unset=True)
+        at = self._now()
         values = {key: getattr(draft, key) for key in pack_drafts.STORED}
-        followed = {key: values[key] for key in pack_drafts.FOLLOWED}
-        for _ in range(MAX_RACES):
-            at = self._now()
-            pack = await packs.by_ref(self._db, ref)
-            if pack is None:
-                facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1}
-                call = packs.insert(self._db, {**values, **facts, "created": at, "updated": at})
-            elif pack.owner_id is None and any(getattr(pack, key) != value for key, value in followed.items()):
-                call = packs.change(self._db, ref, seen=pack.change_no, values={**followed, "updated": at})
-            else:
-                return
-            with contextlib.suppress(Duplicate, Stale):  # another process installs the same packs: look again
-                await self._ledger.write(_entry("install_pack", caller, pack or draft), call)
-                return
-        raise Conflict(f"The pack {ref} is being changed by many others; try again")
+        facts = {"id": uuid7(), "source": "file", "workflow_count": 0, "change_no": 1, "created": at, "updated": at}
+        with contextlib.suppress(Duplicate):  # another process installs the same packs
+            await self._ledger.write(_entry("install_pack", caller, draft), packs.insert(self._db, values | facts))
+
+    async def _synced(self, pack: PackRow, loaded: LoadedPack, caller: Caller, *, force: bool = False) -> SyncReport:
+        """Take over what the files say: the manifest, unless a request said otherwise, actions and workflows."""
+        problems: list[dict[str, Any]] = []
+        if loaded.manifest and (force or not pack.modified):
+            try:
+                pack = await self._follow(pack, loaded.manifest, caller)
+            except Invalid as error:
+                problems = _in_manifest(pack.ref, error.details["errors"])
+        report = await self._sync.run(pack, loaded, caller, force=force)
+        report.errors += problems
+        report.warnings += [*loaded.warnings, *_in_manifest(pack.ref, _unfit(pack))]
+        return report
+
+    async def _follow(self, pack: PackRow, manifest: Mapping[str, Any], caller: Caller) -> PackRow:
+        """Take over the manifest. Raises `Invalid` when it is none."""
+        said = {"label": pack.ref, "version": "1.0.0", **manifest, "ref": pack.ref}
+        draft = pack_drafts.read_new({key: value for key, value in said.items() if key != "config"}, unset=True)
+        values = {name: getattr(draft, name) for name in pack_drafts.FOLLOWED}
+        details = changes({name: getattr(pack, name) for name in values}, values)
+        if not details["changed"] and not pack.modified:
+            return pack
+        entry = structs.replace(_entry("update_pack", caller, pack), details=details)
+        call = packs.change(
+            self._db, pack.ref, seen=pack.change_no, values={**values, "modified": False, "updated": self._now()}
+        )
+        with contextlib.suppress(Stale):  # somebody else is at it: their change counts, and the next sync looks again
+            await self._ledger.write(entry, call)
+        return await self._doors.require_pack(pack.ref, caller)
 
     async def _load(self, ref: str) -> _Loaded:
         folder = await asyncio.to_thread(pack_files.read_folder, self._dir, ref) if ref else None
@@ -286,9 +316,17 @@ def _loaded(ref: str, folder: PackFolder | None) -> _Loaded:
     return _Loaded(pack_loader.load(folder), folder.hash)
 
 
-def _unset(pack: PackRow) -> list[dict[str, Any]]:
-    """A warning for a pack that lacks the settings it asks for."""
-    return _in_manifest(pack.ref, pack_drafts.missing_config(pack.config_schema, pack.config))
+def _unfit(pack: PackRow) -> list[dict[str, Any]]:
+    return pack_drafts.unfit_config(pack.config_schema, pack.config)
+
+
+def _foreign_files(pack: PackRow) -> list[dict[str, Any]]:
+    message = "the pack was registered by request before its files came: an administrator loads them with a sync"
+    return _in_manifest(pack.ref, [{"loc": [], "message": message, "type": "registered_by_request"}])
+
+
+def _followed(manifest: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, manifest.get(name)) for name in pack_drafts.FOLLOWED]
 
 
 def _in_manifest(ref: str, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:

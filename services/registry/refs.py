@@ -19,6 +19,8 @@ MAX_VERSION = 50
 MAX_TAGS = 50
 MAX_TAG = 100
 DEFAULT_PACK = "default"
+RESERVED_PACKS = frozenset({"core", DEFAULT_PACK, "wpk"})
+"""Packs whose actions every workflow may call by what it is, not by whose it is: the operator's to register."""
 
 _PACK = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _REF = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")

@@ -19,6 +19,7 @@ from services.registry.actions import Actions
 from services.registry.caller import Caller
 from services.registry.doors import Doors
 from services.registry.ledger import Ledger
+from services.registry.pack_files import MANIFESTS
 from services.registry.pack_sync import PackSync, SyncReport
 from services.registry.packs import Packs
 from services.registry.sharing import Sharing
@@ -41,6 +42,8 @@ class Needs:
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
     code_refused: str | None = None
+    reserved: Callable[[], frozenset[str]] = frozenset
+    """Names of packs that only an administrator may register."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +71,8 @@ class Registry:
         """Load the packs below `PACKS_DIR` whose files changed, and every action: what a start of the server does."""
         reports = await self.packs.install(Caller(actor=SYSTEM))
         for report in reports:
-            unset = [warning for warning in report.warnings if warning["loc"] == ["config"]]
-            for error in [*report.errors, *unset]:
+            of_manifest = [warning for warning in report.warnings if warning["file"] in MANIFESTS]
+            for error in [*report.errors, *of_manifest]:
                 place = ".".join(str(part) for part in error["loc"])
                 log.warning(
                     "registry.pack_file pack=%s file=%s place=%s error=%s",
@@ -86,7 +89,7 @@ def build(needs: Needs) -> Registry:
     """Put the services together."""
     db, audit = needs.db, needs.audit
     ledger = Ledger(db=db, audit=audit, now=needs.now, idempotency=Idempotency(db, now=needs.now))
-    doors = Doors(db, permissions=needs.permissions, audit=audit)
+    doors = Doors(db, permissions=needs.permissions, audit=audit, reserved=needs.reserved)
     actions = Actions(db, needs.catalogue)
     store = Store(ledger)
     workflows = Workflows(ledger, store=store, doors=doors, actions=actions.names)

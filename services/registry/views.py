@@ -89,6 +89,7 @@ def pack_summary(row: PackRow) -> dict[str, Any]:
         "version": row.version,
         "tags": row.tags,
         "source": row.source,
+        "modified": row.modified,
         "owner_id": row.owner_id,
         "community_id": row.community_id,
         "workflow_count": row.workflow_count,

@@ -99,6 +99,22 @@ async def test_keys_of_others_do_not_exist_for_you(client, alice, bob):
     assert [answer.status_code for answer in answers] == [404] * 4
 
 
+@pytest.mark.parametrize(
+    "limit", [{"community_id": 7}, {"scopes": ["admin"]}, {"expires_at": utc_now() + timedelta(hours=1)}]
+)
+async def test_a_key_does_not_rotate_one_that_reaches_further(client, key_for, limit):
+    whole = await key_for("dora", roles={(7, "viewer")})
+    wide = await data_of(await client.post(KEYS, json={"name": "wide"}, headers=whole), 201)
+    given = limit | ({"expires_at": limit["expires_at"].isoformat()} if "expires_at" in limit else {})
+    narrow = await data_of(await client.post(KEYS, json={"name": "narrow", **given}, headers=whole), 201)
+
+    refused = await client.post(f"{KEYS}/{wide['id']}/rotate", headers={"X-API-Key": narrow["key"]})
+    own = await client.post(f"{KEYS}/{narrow['id']}/rotate", headers={"X-API-Key": narrow["key"]})
+
+    assert (refused.status_code, own.status_code) == (403, 201)
+    assert await works(client, wide["key"])
+
+
 async def test_a_key_never_reaches_further_than_the_one_that_made_it(client, key_for):
     limited = await key_for("dora", roles={(7, "viewer")}, scopes=["read", "admin"], community_id=7)
 

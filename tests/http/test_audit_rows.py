@@ -30,10 +30,12 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def world(world, settings):
-    """The pack of the world has files to load, and another can be put beside it."""
+async def world(world, settings):
+    """The pack of the world has files, which an administrator has loaded, and another can be put beside it."""
     world.packs_dir = settings.packs_dir
     put_files(world, "guarded")
+    loaded = await world.client.post("/api/v1/packs/guarded/workflows/sync", headers=world.people["admin"])
+    assert (await loaded.get_json())["data"]["registered_count"] == 1
     return world
 
 

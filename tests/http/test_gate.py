@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 import uvicorn
@@ -215,6 +216,25 @@ async def test_one_connection_too_many_is_told_to_come_back():
     assert [client.closed for client in clients] == [False, False, True]
     assert clients[2].seen.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1\r\n" in clients[2].seen
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"\x00nonsense\r\n\r\n", "Invalid HTTP request"), (b"GET /?a=" + b"a" * 70_000, "head is too large")],
+)
+async def test_what_never_becomes_a_request_is_refused_in_the_shape_of_every_error(data, said):
+    client = Transport()
+    protocol = server.BoundedProtocol(uvicorn.Config(lambda *_: None, log_config=None), ServerState(), {})
+    protocol.connection_made(client)
+
+    protocol.data_received(data)
+    await asyncio.sleep(0)
+
+    head, _, body = client.seen.partition(b"\r\n\r\n")
+    assert client.closed
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n")
+    assert said in json.loads(body)["message"]
+    assert json.loads(body)["error_code"] == "BAD_REQUEST"
 
 
 def test_the_system_may_allow_fewer_connections_than_the_settings(monkeypatch):

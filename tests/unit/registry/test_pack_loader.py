@@ -103,7 +103,7 @@ def pack(**fields) -> PackRow:
     facts = {
         **dict.fromkeys(("description", "config_schema", "config", "source_hash", "owner_id", "community_id")),
         **{"id": uuid4(), "ref": "p", "label": "P", "version": "1", "tags": [], "source": "api", "workflow_count": 0},
-        **{"change_no": 1, "created": at, "updated": at},
+        **{"change_no": 1, "modified": False, "created": at, "updated": at},
     }
     return PackRow(**facts | fields)
 
