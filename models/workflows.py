@@ -187,6 +187,11 @@ def insert_version(db: Any, values: dict[str, Any]) -> Any:
     return db.workflow_version.insert(**values)
 
 
+def reword_version(db: Any, version_id: UUID, source_text: str | None) -> Any:
+    """Keep another wording of the same: the text that its YAML is answered with."""
+    return db(db.workflow_version.id == version_id).update(source_text=source_text)
+
+
 def change(db: Any, workflow_id: UUID, *, seen: int, values: dict[str, Any]) -> Any:
     """Change a living workflow that nobody changed since `seen` was read, else the transaction is Stale."""
     w = db.workflow

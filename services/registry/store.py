@@ -78,7 +78,11 @@ class Store:
 
         Raises `DuplicateRef`, `Conflict` (package id), `Stale` (the pack vanished, or the same request came twice).
         """
+        if await workflows.packaged(self._db, draft.ref) is not None:  # an identifier must not come to mean another
+            raise DuplicateRef(f"{draft.ref} is the package id of another workflow: give another ref", ref=draft.ref)
         for package_id in _package_ids(draft.ref, draft.name, draft.version):
+            if await self._is_taken(package_id, own=None):
+                continue
             stored = self._new(draft, origin, package_id)
             try:
                 await self._insert(stored, structs.replace(entry, workflow_id=stored.workflow.id), origin)
@@ -99,6 +103,9 @@ class Store:
         details = {**entry.details, "version": wanted.version, **changes(before.fields, after.fields)}
         entry = structs.replace(entry, details=details)
         for package_id in self._package_ids_of(before.workflow, wanted):
+            moves = package_id != before.workflow.package_id
+            if moves and await self._is_taken(package_id, own=wanted.id):
+                continue
             tried = _with_package(after, package_id)
             try:
                 await self._update(before, tried, entry)
@@ -110,6 +117,13 @@ class Store:
             else:
                 return tried
         raise _package_taken(package_id)
+
+    async def _is_taken(self, package_id: str, *, own: UUID | None) -> bool:
+        """Whether an identifier already means another workflow: by its ref, its package id or that of an older version."""
+        row = await workflows.by_name(self._db, package_id)
+        version = await workflows.packaged(self._db, package_id)
+        owners = {row.id if row is not None else own, version.workflow_id if version is not None else own}
+        return owners != {own}
 
     async def remove(self, row: WorkflowRow, entry: Entry) -> None:
         """Take a workflow out of the registry. Raises `Stale` when somebody was faster."""
@@ -174,17 +188,18 @@ class Store:
             row = replace(row, source="file", source_path=origin.path, source_hash=origin.hash, modified=False)
         elif row.source == "file":
             row = replace(row, modified=True)
-        texts: dict[str, Any] = {key: text_of(getattr(draft, key)) for key in draft.given & _OF_VERSION}
-        if "definition" in texts:
-            texts["source_text"] = draft.source_text
         old = before.version
+        texts: dict[str, Any] = {key: text_of(getattr(draft, key)) for key in draft.given & _OF_VERSION}
         again = any(getattr(old, key) != text for key, text in texts.items())
         again = again or (row.version, row.name) != (before.workflow.version, before.workflow.name)
-        if not again and replace(row, modified=before.workflow.modified) == before.workflow:
+        if "definition" in texts and (draft.source_text is not None or texts["definition"] != old.definition):
+            texts["source_text"] = draft.source_text
+        reworded = texts.get("source_text", old.source_text) != old.source_text
+        if not (again or reworded) and replace(row, modified=before.workflow.modified) == before.workflow:
             return Stored(before.workflow, old, changed=False)
         row = replace(row, updated=self._now(), change_no=row.change_no + 1)
-        if not again:
-            return Stored(row, old)
+        if not again:  # another wording of the same is no other version
+            return Stored(row, replace(old, source_text=texts.get("source_text", old.source_text)))
         row = replace(row, revision=row.revision + 1, version_id=uuid7())
         known = replace(old, **texts)
         version = replace(known, id=row.version_id, revision=row.revision, version=row.version)
@@ -220,6 +235,8 @@ class Store:
         ]
         if after.version.id != before.version.id:
             calls.append(workflows.insert_version(self._db, _values(after.version)))
+        elif after.version.source_text != before.version.source_text:
+            calls.append(workflows.reword_version(self._db, after.version.id, after.version.source_text))
         if row.tags != before.workflow.tags:
             calls += [workflows.drop_tags(self._db, row.id), *workflows.add_tags(self._db, row.id, row.tags)]
         await self._ledger.write(entry, *calls)

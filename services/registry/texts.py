@@ -50,10 +50,10 @@ def of(row: WorkflowRow, version: VersionRow) -> str:
 
 
 def _says(text: str, pack_ref: str, wanted: Mapping[str, Any]) -> bool:
-    """Whether registering the text again would give this workflow; a text may leave defaults out."""
+    """Whether registering the text again would give this workflow; a text may leave out what is neutral."""
     value, _ = strict_yaml.loads(text.encode())
-    draft = drafts.read(value, Findings(), defaults={"pack_ref": pack_ref})
-    return all(getattr(draft, name) == wanted[name] for name in draft.given)
+    draft = drafts.named(drafts.read(value, Findings(), defaults={"pack_ref": pack_ref}))
+    return all(getattr(draft, name) == wanted[name] for name in FIELDS)
 
 
 def write(workflow: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@ import asyncio
 import dataclasses
 
 import pytest
+import yaml
 from msgspec import structs
 
 from models import workflows
@@ -19,7 +20,7 @@ from services.errors import (
     WorkflowNotFound,
 )
 from services.idempotency import Wanted
-from services.registry import views
+from services.registry import texts, views
 from services.registry.sharing import Subject
 from services.registry.workflows import Document, VersionPart
 from tests.integration.registry.conftest import ADMIN, ALICE, BOB, QUIET, body, create, refs
@@ -207,6 +208,70 @@ async def test_names_shared_by_packs_give_different_package_ids(registry):
     assert (first.workflow.package_id, second.workflow.package_id) == ("deploy-1.0.0", "k8s.deploy-1.0.0")
     with pytest.raises(Conflict, match=r"deploy-1\.0\.0 is taken"):
         await create(registry, "k8s.other", name="deploy")
+
+
+async def test_an_identifier_never_comes_to_mean_another_workflow(registry):
+    await create(registry, "slack.deploy")
+    await registry.workflows.update("slack.deploy", Document(value={"version": "2.0.0"}), ADMIN)
+    await registry.packs.create({"ref": "k8s", "label": "K8s", "version": "1"}, ADMIN)
+
+    older = await create(registry, "k8s.deploy")
+    await create(registry, "default.flow-3.0.0")
+    moved = await create(registry, "slack.flow", name="default.flow", version="1.0.0")
+    for taken in ("k8s.deploy-1.0.0", "default.flow-1.0.0"):
+        with pytest.raises(DuplicateRef, match="package id of another"):
+            await create(registry, taken)
+
+    assert older.workflow.package_id == "k8s.deploy-1.0.0"
+    with pytest.raises(Conflict, match=r"default\.flow-3\.0\.0 is taken"):
+        await registry.workflows.update("slack.flow", Document(value={"version": "3.0.0"}), ADMIN)
+    same = await registry.workflows.update(moved.workflow.ref, Document(value={"label": "L"}), ADMIN)
+    assert same.workflow.package_id == "default.flow-1.0.0"
+
+
+async def test_another_wording_of_a_definition_is_no_other_version(registry):
+    text = "ref: slack.flow\npack_ref: slack\nlabel: L\nversion: '1'\ndefinition: {tasks: [{name: a, action: core.noop}]}\n"
+    await registry.workflows.create(document_of(text), ADMIN)
+    row, version = await registry.workflows.get_version("slack.flow", ADMIN)
+
+    parsed = await registry.workflows.update("slack.flow", Document(value=document_of(text).value), ADMIN)
+    assert (parsed.workflow.revision, texts.of(parsed.workflow, parsed.version)) == (1, text)
+
+    noted = await registry.workflows.update("slack.flow", document_of(f"# why\n{text}"), ADMIN)
+    row, version = await registry.workflows.get_version("slack.flow", ADMIN)
+    assert (noted.workflow.revision, noted.workflow.change_no, texts.of(row, version)) == (1, 2, f"# why\n{text}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"description": "d"}, {"tags": ["q"]}, {"enabled": False}, {"author": "me"}, {"community_id": 7}),
+        *({"param_schema": {"type": "object"}}, {"out_schema": {"type": "object"}}, {"label": "M"}),
+    ],
+)
+async def test_the_yaml_of_a_workflow_leaves_nothing_out(registry, change):
+    text = "ref: slack.flow\npack_ref: slack\nlabel: L\nversion: '1'\ndefinition: {tasks: [{name: a, action: core.noop}]}\n"
+    await registry.workflows.create(document_of(text), ADMIN)
+    await registry.workflows.update("slack.flow", Document(value=change), ADMIN)
+
+    again = yaml.safe_load(texts.of(*await registry.workflows.get_version("slack.flow", ADMIN)))
+
+    assert {name: again[name] for name in change} == change
+
+
+async def test_a_part_sent_as_yaml_is_answered_as_the_whole(registry):
+    await create(registry, "slack.flow")
+    part = "definition: {tasks: [{name: b, action: core.noop}]}\n"
+    await registry.workflows.update("slack.flow", document_of(part), ADMIN)
+
+    again = yaml.safe_load(texts.of(*await registry.workflows.get_version("slack.flow", ADMIN)))
+
+    assert again["ref"] == "slack.flow"
+    assert again["definition"]["tasks"][0]["name"] == "b"
+
+
+def document_of(text: str) -> Document:
+    return Document(value=yaml.safe_load(text), text=text)
 
 
 async def test_a_package_fills_the_fields(registry):
