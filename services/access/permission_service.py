@@ -109,10 +109,13 @@ class PermissionService:
     ) -> Verdict:
         """Let the caller pass, who called the workflow `called`.
 
-        Raises `Denied` when they may see the workflow but lack the flag, and when they may not the same
-        `WorkflowNotFound` as for a workflow that does not exist.
+        Who may not view a workflow may not change it either. Raises `Denied` when they may see the workflow but lack
+        the flag, and when they may not the same `WorkflowNotFound` as for a workflow that does not exist.
         """
         verdict = await self.decide(actor, workflow, flag, community_id=community_id)
+        if verdict and flag not in (Flag.VIEW, Flag.EXECUTE):  # the answer to a change shows the workflow
+            seen = await self.decide(actor, workflow, Flag.VIEW, community_id=community_id)
+            verdict = verdict if seen else seen
         await self.record(actor, workflow, flag, verdict)
         if verdict:
             return verdict

@@ -82,8 +82,9 @@ def read_change(document: Any, pack: PackRow) -> PackDraft:
     findings = Findings()
     draft = _read(document, findings, {})
     _check(draft, findings)
-    if "ref" in draft.given and draft.ref != pack.ref:
-        findings.add(("ref",), f"cannot be changed (is {pack.ref})", kind="immutable")
+    for name in ("ref", "id", "owner_id"):
+        if isinstance(document, dict) and name in document and str(document[name]) != str(getattr(pack, name)):
+            findings.add((name,), f"cannot be changed (is {getattr(pack, name)})", kind="immutable")
     if draft.given & {"config", "config_schema"}:
         schema = draft.config_schema if "config_schema" in draft.given else pack.config_schema
         config = draft.config if "config" in draft.given else pack.config

@@ -192,7 +192,7 @@ class Workflows:
             lookup.require_current(found, identifier)
             row = found.workflow
             _require_state(row, expected)
-            _refuse_moves(draft, row)
+            _refuse_moves(draft, row, document.value)
             if "community_id" in draft.given and draft.community_id != row.community_id:
                 await self._doors.require(caller, row, Flag.MANAGE_PERMISSIONS, called=identifier)
                 self._doors.require_community(caller, draft.community_id)
@@ -242,10 +242,23 @@ class Workflows:
         """Check a change of a workflow, or what it has now, without storing anything."""
         row, version = await self.get_version(identifier, caller)
         if document is not None:
-            return await self.validate(document.value, caller)
+            return await self._validate_change(row, document.value, caller)
         checked = await checking.check(views.parsed(version.definition), known=self.known_to(caller))
         own = [warning for warning in checked.warnings if warning.get("subject") != row.ref]
         return replace(checked, warnings=own)
+
+    async def _validate_change(self, row: WorkflowRow, value: Any, caller: Caller) -> Checked:
+        """What `update` would say of a body, or of a definition alone."""
+        if drafts.is_definition(value) or drafts.is_package(value):
+            return await self.validate(value, caller)
+        findings, checked = Findings(), Checked(graph=None, errors=[], warnings=[])
+        draft = drafts.read(value, findings)
+        drafts.check(draft, findings)
+        _note_moves(draft, row, value, findings)
+        if "definition" in draft.given:
+            checked = await checking.check(draft.definition, known=self.known_to(caller), loc=("definition",))
+        own = [warning for warning in checked.warnings if warning.get("subject") != row.ref]
+        return replace(checked, errors=[*findings.errors, *checked.errors], warnings=own)
 
     async def known(self, names: Collection[str]) -> checking.Schemas:
         """Those of `names` that are an action or a workflow, with the schema of an action's parameters."""
@@ -306,12 +319,20 @@ def _require_state(row: WorkflowRow, expected: Collection[str] | None) -> None:
         raise PreconditionFailed(current=current)
 
 
-def _refuse_moves(draft: Draft, row: WorkflowRow) -> None:
+def _refuse_moves(draft: Draft, row: WorkflowRow, value: Any) -> None:
     findings = Findings()
-    for name in ("ref", "pack_ref"):
-        if name in draft.given and getattr(draft, name) != getattr(row, name):
-            findings.add((name,), f"cannot be changed (is {getattr(row, name)})", kind="immutable")
+    _note_moves(draft, row, value, findings)
     findings.raise_any("The change")
+
+
+def _note_moves(draft: Draft, row: WorkflowRow, value: Any, findings: Findings) -> None:
+    """A name, a pack, an id or an owner that is sent back as it is has no effect; another one cannot be meant."""
+    given: dict[str, Any] = {name: getattr(draft, name) for name in ("ref", "pack_ref") if name in draft.given}
+    if isinstance(value, dict) and not drafts.is_definition(value) and not drafts.is_package(value):
+        given |= {name: value[name] for name in ("id", "owner_id") if name in value}
+    for name, wanted in given.items():
+        if str(wanted) != str(getattr(row, name)):
+            findings.add((name,), f"cannot be changed (is {getattr(row, name)})", kind="immutable")
 
 
 def _entry(action: str, caller: Caller, about: Draft | WorkflowRow) -> Entry:

@@ -99,3 +99,54 @@ async def test_an_unknown_action_is_named_by_its_place(client, admin, flow):
     for problem in (warning, error):
         assert (problem["loc"], problem["path"]) == (["definition", "tasks", 1, "action"], "tasks[1].action")
         assert (problem["code"], problem["task"], problem["subject"]) == ("unknown_action", "b", "no.such")
+
+
+async def test_who_may_edit_but_not_view_changes_nothing_and_reads_nothing(client, admin, bob, flow):
+    grant = f"{AT}/permissions/user/{bob.user_id}"
+    blind = dict.fromkeys(("can_edit", "can_delete", "can_manage_permissions"), True)
+    assert (await client.put(grant, json=blind, headers=admin)).status_code == 200
+
+    answers = [
+        await client.put(AT, json={}, headers=bob),
+        await client.delete(AT, headers=bob),
+        await client.get(f"{AT}/permissions", headers=bob),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+
+    assert (await client.put(grant, json=blind | {"can_view": True}, headers=admin)).status_code == 200
+    assert (await client.put(AT, json={"label": "z"}, headers=bob)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        *(({"label": "New"}, []), ({"version": "2"}, []), ({"enabled": False}, []), ({"tags": ["a"]}, [])),
+        *(({"ref": "default.other"}, [["ref"]]), ({"owner_id": 7}, [["owner_id"]]), ({"id": "zz"}, [["id"]])),
+        ({"lable": "x", "definition": {"tasks": []}}, [["lable"], ["definition", "tasks"]]),
+    ],
+)
+async def test_checking_a_change_says_what_changing_would(client, admin, flow, change, places):
+    checked = (await (await client.post(f"{AT}/validate", json=change, headers=admin)).get_json())["data"]
+    changed = await client.put(AT, json=change, headers=admin)
+
+    assert (checked["is_valid"], [error["loc"] for error in checked["errors"]]) == (not places, places)
+    assert changed.status_code == (400 if places else 200)
+
+
+async def test_what_is_sent_back_as_it_was_read_has_no_effect(client, admin, flow):
+    shown = (await (await client.get(AT, headers=admin)).get_json())["data"]
+
+    again = await client.put(AT, json=shown, headers=admin)
+
+    assert again.status_code == 200
+    assert (await again.get_json())["data"]["revision"] == shown["revision"]
+
+
+async def test_a_pack_keeps_its_owner(client, admin, alice):
+    pack = {"ref": "p", "label": "P", "version": "1"}
+    made = (await (await client.post("/api/v1/packs", json=pack, headers=alice)).get_json())["data"]
+
+    same = await client.put("/api/v1/packs/p", json={"owner_id": made["owner_id"]}, headers=alice)
+    other = await client.put("/api/v1/packs/p", json={"owner_id": admin.user_id}, headers=alice)
+
+    assert (same.status_code, other.status_code) == (200, 400)

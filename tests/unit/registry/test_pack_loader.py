@@ -139,4 +139,6 @@ def test_a_change_of_a_pack_is_checked_against_what_it_is():
 
 
 def test_fields_of_an_answer_may_be_sent_back():
-    assert pack_drafts.read_change({"label": "Q", "workflow_count": 3, "id": "x"}, pack()).given == {"label"}
+    there = pack()
+
+    assert pack_drafts.read_change({"label": "Q", "workflow_count": 3, "id": str(there.id)}, there).given == {"label"}
