@@ -60,7 +60,15 @@ class Packs:
     async def page(self, wanted: PackPage, caller: Caller) -> tuple[list[PackRow], int]:
         """A page of the packs that the caller may know of, in order of their ref, and how many there are."""
         wanted = replace(wanted, without=await self._doors.hidden_packs(caller))
-        return await packs.page(self._db, wanted), await packs.count(self._db, wanted)
+        rows = [await self._as_seen(row, caller) for row in await packs.page(self._db, wanted)]
+        return rows, await packs.count(self._db, wanted)
+
+    async def _as_seen(self, pack: PackRow, caller: Caller) -> PackRow:
+        """The pack with the number of its workflows that the caller may view; its owner knows of all."""
+        if not pack.workflow_count or self._doors.owns(caller, pack):
+            return pack
+        count, _ = await self._registry.count(caller, Filters(pack_ref=pack.ref))
+        return replace(pack, workflow_count=count)
 
     async def hidden(self, caller: Caller) -> frozenset[str]:
         """The packs that the caller may not know of."""
@@ -68,7 +76,7 @@ class Packs:
 
     async def get(self, ref: str, caller: Caller) -> tuple[PackRow, dict[str, Any]]:
         """A pack with its actions and those of its workflows that the caller may see. Raises `PackNotFound`."""
-        pack = await self._doors.require_pack(ref, caller)
+        pack = await self._as_seen(await self._doors.require_pack(ref, caller), caller)
         window = Window(sort_by="ref", descending=False, count=SHOWN_WORKFLOWS)
         listed = await self._registry.page(caller, Filters(pack_ref=ref), window)
         actions = [row["spec"] for row in await packs.actions(self._db, ref)]

@@ -108,13 +108,15 @@ class Workflows:
         viewer = viewer_of(caller.actor)
         wanted = replace(window, count=window.count + 1)
         rows = await workflow_lists.page(self._db, viewer, filters, wanted)
-        total, capped = await self._count(viewer, filters)
+        total, capped = await self.count(caller, filters)
         shown = rows[: window.count]
         more = len(rows) > len(shown)
         key = tuple(getattr(shown[-1], name) for name in workflow_lists.SORTS[window.sort_by]) if more else None
         return Listed(rows=shown, total=total, capped=capped, next_key=key)
 
-    async def _count(self, viewer: Viewer, filters: Filters) -> tuple[int, bool]:
+    async def count(self, caller: Caller, filters: Filters) -> tuple[int, bool]:
+        """How many workflows the caller may see, up to `COUNT_CAP`, and whether there are more."""
+        viewer = viewer_of(caller.actor)
         everything = viewer.user_id is None and viewer.community_id is None and filters.only_pack
         if everything and filters.pack_ref is None:
             return await packs.count_workflows(self._db), False

@@ -246,3 +246,14 @@ async def test_registering_a_name_silences_nobody_elses_runs(client, ann, bob):
     for key, expected in ((bob, {"r-2"}), (ann, {"a-1"})):
         shown = await (await client.get("/api/v1/workflows/ext-1/runs", headers=key)).get_json()
         assert {row["run_id"] for row in shown["data"]["runs"]} == expected
+
+
+async def test_a_pack_counts_the_workflows_that_one_may_view(client, admin, ann, bob):
+    for number in range(3):
+        await made(client, ann, f"default.hers{number}", community_id=1)
+    await made(client, bob, "default.his", community_id=2)
+
+    for key, expected in ((ann, 3), (bob, 1), (admin, 4)):
+        [listed] = (await (await client.get("/api/v1/packs?search=default", headers=key)).get_json())["data"]
+        shown = (await (await client.get("/api/v1/packs/default", headers=key)).get_json())["data"]
+        assert (listed["workflow_count"], shown["workflow_count"]) == (expected, expected)
