@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -109,22 +108,34 @@ class Anchor:
     hash: str
 
 
-async def anchor(db: AsyncDAL, name: str) -> Anchor | None:
-    """`head`, the end of the chain, or `floor`, where retention has cut its beginning."""
-    row = await db(db.audit_anchor.name == name).select().first()
-    return Anchor(row.chain_no, row.hash) if row else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """The chain in one moment. `head`, its end, and `floor`, where retention has cut its beginning, are kept apart from
+    its rows, whose numbers go from `lowest` to `highest`."""
+
+    unsealed: int
+    lowest: int | None
+    highest: int | None
+    head: Anchor | None
+    floor: Anchor | None
 
 
-async def count_unsealed(db: AsyncDAL) -> int:
-    """How many rows wait for the sealer."""
-    return int(await db(db.audit_log.chain_no == None).count())  # noqa: E711
+ENDS = """SELECT (SELECT count(*) FROM audit_log WHERE chain_no IS NULL) AS unsealed,
+  (SELECT min(chain_no) FROM audit_log) AS lowest, (SELECT max(chain_no) FROM audit_log) AS highest,
+  (SELECT chain_no FROM audit_anchor WHERE name = 'head') AS head_no,
+  (SELECT hash FROM audit_anchor WHERE name = 'head') AS head_hash,
+  (SELECT chain_no FROM audit_anchor WHERE name = 'floor') AS floor_no,
+  (SELECT hash FROM audit_anchor WHERE name = 'floor') AS floor_hash"""
 
 
-async def chain(db: AsyncDAL, *, after: int, limit: int) -> Sequence[Row]:
-    """Sealed rows in order, behind a chain number."""
-    a = db.audit_log
-    rows: list[Row] = await db(a.chain_no > after).select(orderby=a.chain_no, limit=limit)
-    return rows
+async def ends(db: AsyncDAL) -> Ends:
+    """Where the chain begins and ends, and how many rows wait for the sealer."""
+    [row] = await db.sql(ENDS)
+    head, floor = (
+        None if row[f"{name}_no"] is None else Anchor(row[f"{name}_no"], row[f"{name}_hash"])
+        for name in ("head", "floor")
+    )
+    return Ends(unsealed=row["unsealed"], lowest=row["lowest"], highest=row["highest"], head=head, floor=floor)
 
 
 async def last_before(db: AsyncDAL, before: datetime) -> Anchor | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from models.audit import Anchor
-from models.dal import Round
+from models.dal import AsyncDAL, Round
 from models.dal.codecs import timestamp_text
 
 COLUMNS = (
@@ -51,6 +51,28 @@ class SqliteChain:
         """Give rows their place and remember the new end."""
         self._round.each(LITE_SEAL, [(number, digest, str(row)) for row, number, digest in sealed])
         self._round.change(LITE_ANCHOR, (head.chain_no, head.hash))
+
+
+LINKS = (
+    f"SELECT chain_no, hash, {_LIST} FROM audit_log WHERE chain_no > :after AND chain_no <= :last"
+    " ORDER BY chain_no LIMIT :count"
+)
+
+
+async def links(db: AsyncDAL, *, after: int, last: int, count: int) -> list[dict[str, Any]]:
+    """Sealed rows in order, from behind a chain number to the last one.
+
+    A row that cannot be read, as somebody may leave one in a SQLite file, has `unreadable` with what is wrong.
+    """
+    rows = [dict(row) for row in await db.sql(LINKS, after=after, last=last, count=count)]
+    return rows if db.engine == "postgres" else [_readable(row) for row in rows]
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _decoded(dict(row))
+    except (ValueError, TypeError, AttributeError) as error:
+        return {**row, "unreadable": str(error)}
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:

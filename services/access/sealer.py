@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,8 +16,8 @@ from uuid import UUID
 import orjson
 
 import models.audit
-from models.audit import Anchor
-from models.audit_chain import COLUMNS, PostgresChain, SqliteChain
+from models.audit import Anchor, Ends
+from models.audit_chain import COLUMNS, PostgresChain, SqliteChain, links
 from models.dal import AsyncDAL, Round
 from services.conversation import Conversation, drive, drive_async
 
@@ -71,28 +71,37 @@ class Sealer:
         return done
 
     async def verify(self) -> ChainReport:
-        """Follow the whole chain, from where retention has cut it to the end that the sealer remembers."""
-        unsealed = await models.audit.count_unsealed(self._db)
-        floor = await models.audit.anchor(self._db, "floor") or Anchor(0, GENESIS)
-        head = await models.audit.anchor(self._db, "head") or floor
-        number, digest, sealed = floor.chain_no, floor.hash, 0
-        while rows := await models.audit.chain(self._db, after=number, limit=BATCH):
+        """Follow the whole chain, from where retention has cut it to the end that the sealer remembers.
+
+        What is sealed meanwhile is left for the next time, so the counts are those of one moment.
+        """
+        ends = await models.audit.ends(self._db)
+        found = await self._follow(ends)
+        if found.intact or (later := await models.audit.ends(self._db)).floor == ends.floor:
+            return found
+        return await self._follow(later)  # retention has cut the beginning off meanwhile
+
+    async def _follow(self, ends: Ends) -> ChainReport:
+        floor = ends.floor or Anchor(0, GENESIS)
+        head = ends.head or floor
+        found = ChainReport(intact=True, sealed=0, unsealed=ends.unsealed)
+        place = _outside(ends, floor, head)
+        if place is not None:
+            return replace(found, intact=False, broken_at=place[0], reason=place[1])
+        number, digest = floor.chain_no, floor.hash
+        while rows := await links(self._db, after=number, last=head.chain_no, count=BATCH):
             for row in rows:
                 reason = _break(row, number, digest)
                 if reason is not None:
-                    return ChainReport(
-                        intact=False,
-                        sealed=sealed,
-                        unsealed=unsealed,
-                        broken_at=row.chain_no,
-                        broken_id=row.id,
-                        reason=reason,
+                    return replace(
+                        found, intact=False, broken_at=row["chain_no"], broken_id=_id(row["id"]), reason=reason
                     )
-                number, digest, sealed = row.chain_no, row.hash, sealed + 1
-        if number < head.chain_no or (number == head.chain_no and digest != head.hash):
+                number, digest = row["chain_no"], row["hash"]
+                found = replace(found, sealed=found.sealed + 1)
+        if (number, digest) != (head.chain_no, head.hash):
             reason = f"rows are missing at the end: {number + 1} to {head.chain_no}"
-            return ChainReport(intact=False, sealed=sealed, unsealed=unsealed, broken_at=number + 1, reason=reason)
-        return ChainReport(intact=True, sealed=sealed, unsealed=unsealed)
+            return replace(found, intact=False, broken_at=number + 1, reason=reason)
+        return found
 
     async def prune(self) -> int:
         """Cut off what is older than it is to be kept, at a sealed row; how many rows went."""
@@ -125,9 +134,29 @@ async def _postgres(connection: Any, members: Sequence[datetime]) -> list[int]:
     return [await drive_async(_round(older_than), PostgresChain(connection)) for older_than in members]
 
 
-def _break(row: Any, number: int, digest: str) -> str | None:
-    if row.chain_no != number + 1:
+def _outside(ends: Ends, floor: Anchor, head: Anchor) -> tuple[int, str] | None:
+    """What stands before the beginning of the chain or behind its end, where nobody who follows it would come by."""
+    if ends.lowest is not None and ends.lowest <= floor.chain_no:
+        return ends.lowest, f"a row stands before the beginning of the chain, which is {floor.chain_no + 1}"
+    if ends.highest is not None and ends.head is None:
+        return ends.highest, "the end of the chain is not on record, although rows are sealed"
+    if ends.highest is not None and ends.highest > head.chain_no:
+        return head.chain_no + 1, f"a row stands behind the end of the chain, which is {head.chain_no}"
+    return None
+
+
+def _break(row: Mapping[str, Any], number: int, digest: str) -> str | None:
+    if row["chain_no"] != number + 1:
         return f"a row is missing: {number + 1} is not there"
-    if row.hash != row_hash(digest, row.chain_no, row):
+    if "unreadable" in row:
+        return f"the row cannot be read: {row['unreadable']}"
+    if row["hash"] != row_hash(digest, row["chain_no"], row):
         return "the row was changed after it was sealed"
     return None
+
+
+def _id(value: Any) -> UUID | None:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        return None

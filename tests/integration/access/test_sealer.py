@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.access import sealer as sealer_module
 from services.access.audit import AuditLog, Category, Entry, Result
 from services.access.authentication import utc_now
 from services.access.sealer import Sealer
@@ -83,15 +84,47 @@ async def test_retention_cuts_the_beginning_at_a_sealed_row(db, audit, chain):
         ("DELETE FROM audit_log WHERE chain_no = 9", "missing at the end"),
         ("DELETE FROM audit_log WHERE chain_no > 3", "missing at the end"),
         ("DELETE FROM audit_log", "missing at the end"),
+        ("DELETE FROM audit_anchor", "not on record"),
+        ("DELETE FROM audit_log WHERE chain_no > 3; DELETE FROM audit_anchor", "not on record"),
+        ("UPDATE audit_anchor SET chain_no = 8", "behind the end"),
+        ("UPDATE audit_anchor SET hash = 'aa'", "missing at the end"),
+        ("UPDATE audit_log SET chain_no = 0 WHERE chain_no = 4", "before the beginning"),
+        ("UPDATE audit_log SET chain_no = -5 WHERE chain_no = 9", "before the beginning"),
     ],
 )
 async def test_whoever_changes_or_removes_a_sealed_row_is_found_out(db, chain, what, said):
-    await db.sql(what)
+    for statement in what.split("; "):
+        await db.sql(statement)
 
     report = await chain.verify()
 
     assert not report.intact
     assert said in report.reason
+
+
+@pytest.mark.parametrize("database_engine", ["sqlite"])
+@pytest.mark.parametrize("change", ["details = '{'", "id = 'x'", "at = 'noon'", "details = NULL, at = ''"])
+async def test_a_row_that_cannot_be_read_is_a_break_with_its_place(db, chain, change):
+    await db.sql(f"UPDATE audit_log SET {change} WHERE chain_no = 6")
+
+    report = await chain.verify()
+
+    assert (report.intact, report.broken_at, report.sealed) == (False, 6, 5)
+    assert "cannot be read" in report.reason
+
+
+async def test_the_counts_are_those_of_one_moment(db, audit, chain, monkeypatch):
+    await audit.write(entry(10))
+    real = sealer_module.links
+
+    async def sealed_meanwhile(*given, **named):
+        await chain.seal(settle=timedelta(0))
+        return await real(*given, **named)
+
+    monkeypatch.setattr(sealer_module, "links", sealed_meanwhile)
+    report = await chain.verify()
+
+    assert (report.intact, report.sealed, report.unsealed) == (True, 9, 1)
 
 
 async def test_reordered_rows_are_found(db, chain):
