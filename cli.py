@@ -54,7 +54,7 @@ def serve(no_worker: bool) -> None:
     start_quickly()
     from app import create_app
 
-    settings = _settings()
+    settings = _settings(serves=True)
     if no_worker:
         _require_postgres(settings, "serve --no-worker")
     _log(settings)
@@ -72,7 +72,7 @@ def worker(port: int | None) -> None:
     start_quickly()
     from app import create_worker
 
-    settings = _settings()
+    settings = _settings(serves=True)
     _require_postgres(settings, "worker")
     _log(settings)
     app = create_worker(settings, announce=click.echo)
@@ -183,11 +183,15 @@ for command in (
     main.add_command(command)
 
 
-def _settings() -> Settings:
+def _settings(*, serves: bool = False) -> Settings:
+    """The settings; `serves`: with the folders that are set, without which a server would find nothing to do."""
     try:
-        return load()
+        settings = load()
+        if serves:
+            settings.require_folders()
     except SettingsError as error:
         fail(str(error), USAGE)
+    return settings
 
 
 @asynccontextmanager
@@ -226,6 +230,7 @@ async def _inside(settings: Settings, *, drives: bool) -> AsyncIterator[Api]:
     from controllers.terminal.api import Api
     from controllers.terminal.inside import Inside
 
+    _make_folder(settings)
     if drives and settings.postgres_dsn:
         drives = not await workers_alive(settings)
     headers = {"X-API-Key": "operator"}
@@ -242,10 +247,19 @@ async def _open_services() -> AsyncIterator[Services]:
 
     settings = _settings()
     _quiet(settings)
-    settings.make_data_dir()
+    _make_folder(settings)
     here = build_services(settings)
     async with here.db:
         yield here
+
+
+def _make_folder(settings: Settings) -> None:
+    from controllers.terminal.api import CommandFailed
+
+    try:
+        settings.make_data_dir()
+    except SettingsError as error:
+        raise CommandFailed(str(error), USAGE) from error
 
 
 def _quiet(settings: Settings) -> None:

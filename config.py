@@ -39,6 +39,7 @@ from services.formats.environment import (
 from services.variables import find
 
 VERSION = "0.1.0"
+PACKS_DIR = Path("packs")
 SAMPLERS = tuple(f"{who}{what}" for who in ("parentbased_", "") for what in ("always_on", "always_off", "traceidratio"))
 
 
@@ -113,7 +114,7 @@ class Settings:
     database_connections: int = _server(
         "DATABASE_CONNECTIONS", whole(2, 500), 12, "PostgreSQL connections per process."
     )
-    packs_dir: Path = _server("PACKS_DIR", PATH, Path("packs"), "Folder of the packs, one folder each.")
+    packs_dir: Path = _server("PACKS_DIR", PATH, PACKS_DIR, "Folder of the packs, one folder each.")
     secrets_dir: Path | None = _server(
         "SECRETS_DIR", PATH, None, "Folder of the secrets workflows may use, one file each."
     )
@@ -315,8 +316,22 @@ class Settings:
         return self.postgres_dsn or f"sqlite:///{self.data_dir / 'millrace.db'}"
 
     def make_data_dir(self) -> None:
-        """Make the data folder where there is none, for this user alone."""
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the data folder where there is none, for this user alone. Raises `SettingsError` where none can be."""
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError([f"DATA_DIR: {self.data_dir} cannot be made: {error.strerror}"]) from error
+
+    def require_folders(self) -> None:
+        """Raises `SettingsError` naming every folder that is set and not there; the data folder is made."""
+        named = {"SECRETS_DIR": self.secrets_dir, "PACKS_DIR": None if self.packs_dir == PACKS_DIR else self.packs_dir}
+        missing = [f"{name}: there is no folder {path}" for name, path in named.items() if path and not path.is_dir()]
+        try:
+            self.make_data_dir()
+        except SettingsError as error:
+            missing += error.problems
+        if missing:
+            raise SettingsError(missing)
 
     @property
     def traces_url(self) -> str | None:

@@ -149,7 +149,7 @@ Commands speak the HTTP API, so they do, refuse and record what a request would.
 
 `--direct` goes to the database even while a server holds it: for the operator who has lost the last key. It writes rows, as any request does, and leaves driving to the server.
 
-`backup`, `restore`, `migrate` and `import` always work on the database of these settings; `validate` needs neither server nor database.
+`backup`, `restore`, `migrate` and `import` always work on the database of these settings; `validate` needs neither server nor database. `audit` and `executions` are about what is there already: without a database at `DATA_DIR` they say so, and make none.
 
 `run` and `executions follow` drive executions themselves while no server or worker does. Until they end they drive whatever else is due in that database, too, as a server would.
 

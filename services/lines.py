@@ -78,3 +78,10 @@ def told(record: logging.LogRecord) -> Told:
 def _places(known: Template) -> int:
     text = " ".join([known.event, *(form for _, form in known.facts), known.words])
     return len(_PLACE.findall(text.replace("%%", "")))
+
+
+def escape(text: str) -> str:
+    r"""Control characters as `\n`, `\x1b` …, so that no value can forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -51,8 +51,10 @@ def _filters(command: F) -> F:
 
 
 @click.group("audit", cls=Group)
-def audit_group() -> None:
+@click.pass_obj
+def audit_group(session: Terminal) -> None:
     """List, export and verify the audit record."""
+    session.existing = True
 
 
 @audit_group.command("list")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,10 @@ COLUMNS = ("file", "result", "place", "message")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @click.pass_obj
 def validate(session: Terminal, files: tuple[str, ...], strict: bool) -> None:
-    """Check the definitions, workflows or packages in FILES (YAML or JSON; - reads standard input)."""
+    """Check the definitions, workflows or packages in FILES (YAML or JSON; - reads standard input).
+
+    The actions of `core` are known with what they take; those of other packs are for the server to check.
+    """
     lines = [line for name in files for line in _checked(name)]
     session.show(lines, COLUMNS)
     bad = {"error", "warning"} if strict else {"error"}
@@ -48,19 +53,24 @@ def _checked(name: str) -> list[dict[str, Any]]:
 
 def _findings(document: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Errors and warnings of a definition, alone or with the fields of a workflow around or beside it."""
-    from services.engine.compile import compile_definition
-    from services.registry import drafts
-    from services.registry.checking import located
+    from services.registry import checking, drafts
     from services.registry.findings import Findings
 
     findings = Findings()
     wrapped = isinstance(document, dict) and "definition" in document
     draft = drafts.read(document, findings) if wrapped else drafts.Draft(definition=_bare(document, findings))
     drafts.check(draft, findings)
-    compiled = compile_definition(draft.definition)
     loc = ("definition",) if wrapped else ()
-    errors = [located(problem, loc) for problem in compiled.errors]
-    return [*findings.errors, *errors], [located(problem, loc) for problem in compiled.warnings]
+    checked = asyncio.run(checking.check(draft.definition, known=_built_in, loc=loc))
+    return [*findings.errors, *checked.errors], checked.warnings
+
+
+async def _built_in(refs: Collection[str]) -> dict[str, Any]:
+    """What is known here: the actions of `core`; others may be anything."""
+    from services.actions.core_pack import CORE_ACTIONS
+
+    core = {spec.ref: spec.parameters for spec in CORE_ACTIONS}
+    return {ref: core.get(ref, {}) for ref in refs if ref in core or not ref.startswith("core.")}
 
 
 def _bare(document: Any, findings: Findings) -> Any:

@@ -14,6 +14,7 @@ from controllers.terminal.api import USAGE, Api, at
 from controllers.terminal.command import Asking, Group
 from controllers.terminal.progress import until_ended
 from controllers.terminal.session import CANCELLED, FAILED, UNFINISHED, Terminal, fail
+from services.lines import escape
 
 COLUMNS = ("execution_id", "status", "start_time", "execution_time_seconds", "nodes_executed", "error")
 STATUSES = ["pending", "running", "paused", "completed", "failed", "cancelled"]
@@ -53,8 +54,10 @@ def run(session: Terminal, /, workflow: str, **wished: Any) -> None:
 
 
 @click.group("executions", cls=Group)
-def executions_group() -> None:
+@click.pass_obj
+def executions_group(session: Terminal) -> None:
     """List, show, follow and steer executions."""
+    session.existing = True
 
 
 @executions_group.command("list")
@@ -107,7 +110,7 @@ def explain_execution(session: Terminal, execution_id: str) -> None:
     if session.form == "json":
         session.show_one(found)
         return
-    click.echo(found["explanation"])
+    click.echo(escape(found["explanation"]))
 
 
 @executions_group.command("events")

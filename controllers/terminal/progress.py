@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from controllers.terminal.api import UNREACHABLE, Api, CommandFailed, at
+from services.lines import escape
 
 ENDED = ("completed", "failed", "cancelled")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -33,7 +34,7 @@ class Progress:
         if self._on and text != self._shown:
             self._shown = text
             width = shutil.get_terminal_size().columns - 1
-            click.echo(f"{CLEAR}{text[:width]}", err=True, nl=False)
+            click.echo(f"{CLEAR}{escape(text)[:width]}", err=True, nl=False)
 
     def clear(self) -> None:
         """Leave nothing behind."""
@@ -75,7 +76,10 @@ def summary(found: Mapping[str, Any]) -> str:
     done = counts["completed"] + counts["skipped"]
     parts = [f"{found['status']}: {done} done"]
     parts += [f"{counts[status]} {status}" for status in ("running", "ready", "failed") if counts[status]]
-    waits = [f"{wait['node_id']} ({wait['kind']}, since {wait['since']})" for wait in found.get("waiting_for") or ()]
+    waits = [
+        f"{wait['node_id'] or 'its turn'} ({wait['kind']}, since {wait['since']})"
+        for wait in found.get("waiting_for") or ()
+    ]
     if waits:
         parts.append(f"waits for {', '.join(waits)}")
     return " · ".join(parts)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from services.lines import escape
+
 if TYPE_CHECKING:  # `--help` and completion scripts do without the server's modules
     from controllers.terminal.api import Api
 
@@ -23,12 +25,14 @@ FAILED, USAGE, UNREACHABLE, CANCELLED, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 5, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Whom a command wants to ask. `direct`: the database itself, even beside a server; `drives`: it runs executions."""
+    """Whom a command wants to ask. `direct`: the database itself, even beside a server; `drives`: it runs executions;
+    `existing`: it is about what is there already, so a database must be."""
 
     url: str | None = None
     key: str | None = None
     direct: bool = False
     drives: bool = False
+    existing: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Terminal:
     open_api: Callable[[Wish], AbstractAsyncContextManager[Api]]
     open_services: Callable[[], AbstractAsyncContextManager[Any]]
     form: str = "table"
+    existing: bool = False
     url: str | None = None
     key: str | None = None
     direct: bool = False
@@ -53,7 +58,7 @@ class Terminal:
 
         `drives`: the work runs executions when no server does; `interrupted`: what Ctrl-C is answered with.
         """
-        wish = Wish(url=self.url, key=self.key, direct=self.direct, drives=drives)
+        wish = Wish(url=self.url, key=self.key, direct=self.direct, drives=drives, existing=self.existing)
 
         async def session() -> T:
             async with self.open_api(wish) as api:
@@ -150,10 +155,10 @@ def fail(
         }
         click.echo(_json(said), err=True)
         raise SystemExit(code)
-    click.echo(f"Error: {message}", err=True)
+    click.echo("Error: " + "\n".join(map(escape, message.split("\n"))), err=True)
     for problem in problems:
-        place = ".".join(str(part) for part in problem.get("loc", ()))
-        click.echo(f"  {place}: {problem.get('message', '')}" if place else f"  {problem.get('message', '')}", err=True)
+        place, said = ".".join(str(part) for part in problem.get("loc", ())), problem.get("message", "")
+        click.echo(f"  {escape(f'{place}: {said}' if place else str(said))}", err=True)
     raise SystemExit(code)
 
 
@@ -167,9 +172,9 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
-        return value
+        return escape(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
-        return ",".join(value) or "-"
-    return _json(value).strip('"')
+        return escape(",".join(value)) or "-"
+    return escape(_json(value).strip('"'))

@@ -215,13 +215,6 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def escape(text: str) -> str:
-    r"""Control characters as `\n`, `\x1b` …, so that no value can forge a line."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def _record_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     failed = record.levelno >= logging.ERROR
     facts = _told(formatter, record)
@@ -287,7 +280,7 @@ def _value(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text):
         return text
-    text = escape(text)
+    text = lines.escape(text)
     if text and not any(char in ' "=' for char in text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -30,6 +30,9 @@ class Call(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
 
 
+NO_SECRETS = "a secret cannot be given to a workflow: name it in the input of the action that needs it"
+
+
 def render_call(turn: Turn, node: Node, at: Standpoint) -> Call:
     """What a task (or one item of it) asks for; raises ExpressionError, BadValue, ValueError."""
     timeout_s = None if node.timeout is None else seconds(turn.evaluate(node.timeout, at))
@@ -45,6 +48,8 @@ def render_call(turn: Turn, node: Node, at: Standpoint) -> Call:
     if kind is Kind.WORKFLOW:
         check_depth(turn, node.id)
     value, secrets = _input(turn, node, at)
+    if secrets and kind is Kind.WORKFLOW:
+        raise BadValue(NO_SECRETS)
     if kind is Kind.INQUIRY:
         check_question(value or {})
     return Call(

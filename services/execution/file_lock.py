@@ -86,7 +86,7 @@ def holder_of(path: Path) -> Holder | None:
     """Who holds the lock of that file now, None when nobody does. An empty file is not even tried."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         written = os.read(file, 1024).decode("utf-8", "replace").split("\n")

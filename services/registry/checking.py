@@ -12,6 +12,7 @@ from services.engine.compile import Compiled, compile_definition, place_in
 from services.engine.graph import Graph, Kind
 from services.engine.inspect_inputs import check_input, literal_ref
 from services.engine.problems import Findings, Problem
+from services.engine.rendering import NO_SECRETS
 from services.registry.findings import Loc
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -84,7 +85,12 @@ def _wrong_inputs(graph: Graph, schemas: Schemas, place: Place) -> list[Problem]
     """Inputs that a known action needs or does not take; values are checked when the task runs."""
     findings = Findings()
     for node in graph.nodes.values():
-        schema = schemas.get(literal_ref(node) or "")
+        ref = literal_ref(node) or ""
+        calls_workflow = node.kind is Kind.WORKFLOW or schemas.get(ref, {}) is None
+        if calls_workflow and node.input is not None and node.input.secrets:
+            message = f"{NO_SECRETS[:1].upper()}{NO_SECRETS[1:]}."
+            findings.error("secret_for_workflow", message, path=f"{place(node.id)}.input", task=node.id)
+        schema = schemas.get(ref)
         if schema is not None:
             check_input(node, schema, findings, f"{place(node.id)}.input")
     return list(findings.errors)

@@ -200,7 +200,7 @@ class Versions:
 
 
 async def _all(refs: Any) -> checking.Schemas:
-    return dict.fromkeys(refs)
+    return {ref: {} for ref in refs}
 
 
 def _with_output_schema(graph: Graph | None, schema: Any) -> Graph | None:

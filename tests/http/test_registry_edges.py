@@ -117,6 +117,24 @@ async def test_who_may_edit_but_not_view_changes_nothing_and_reads_nothing(clien
     assert (await client.put(AT, json={"label": "z"}, headers=bob)).status_code == 200
 
 
+async def test_a_secret_is_not_for_a_workflow_to_get(client, admin, flow):
+    calls = {"tasks": [{"name": "b", "action": "default.flow", "input": {"token": "{{ secrets.token }}"}}]}
+    body = {"ref": "default.parent", "pack_ref": "default", "label": "p", "version": "1", "definition": calls}
+
+    refused = await client.post("/api/v1/workflows", json=body, headers=admin)
+    body["definition"] = {"tasks": [{**calls["tasks"][0], "action": "{{ parameters.what }}"}]}
+    computed = await client.post("/api/v1/workflows", json=body, headers=admin)
+    started = "/api/v1/workflows/default.parent/execute?wait=20"
+    ended = await client.post(started, json={"variables": {"what": "default.flow"}}, headers=admin)
+
+    [error] = (await refused.get_json())["details"]["errors"]
+    assert (error["code"], error["loc"]) == ("secret_for_workflow", ["definition", "tasks", 0, "input"])
+    assert computed.status_code == 201
+    said = (await ended.get_json())["data"]
+    assert said["status"] == "failed"
+    assert "a secret cannot be given to a workflow" in said["error_message"]
+
+
 @pytest.mark.parametrize(
     ("change", "places"),
     [

@@ -92,6 +92,44 @@ def test_wrong_usage_ends_with_two(millrace):
     assert "PORT must be" in settings.stderr
 
 
+def test_what_is_about_a_record_needs_one(millrace, tmp_path):
+    for command in (("audit", "verify"), ("audit", "list"), ("executions", "find")):
+        found = millrace(*command, DATA_DIR=str(tmp_path / "typo"), POSTGRES_DSN="", PORT="1")
+
+        assert found.exit_code == 2
+        assert "There is no database at" in found.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("command", [("pack", "list"), ("migrate",), ("serve",)])
+def test_folders_that_cannot_be_used_are_wrong_settings(millrace, tmp_path, command):
+    (tmp_path / "file").write_text("")
+
+    found = millrace(*command, DATA_DIR=str(tmp_path / "file" / "data"), POSTGRES_DSN="", PORT="0")
+
+    assert (found.exit_code, "Traceback" in found.stderr) == (2, False)
+    assert "DATA_DIR" in found.stderr
+
+
+def test_a_server_names_every_folder_that_is_set_and_not_there(millrace, tmp_path):
+    found = millrace("serve", SECRETS_DIR=str(tmp_path / "a"), PACKS_DIR=str(tmp_path / "b"), PORT="0")
+
+    assert found.exit_code == 2
+    assert "SECRETS_DIR" in found.stderr
+    assert "PACKS_DIR" in found.stderr
+
+
+def test_a_name_forges_no_line_and_moves_no_cursor(millrace):
+    millrace("user", "create", "ann")
+    millrace("key", "create", "--user", "ann", "--name", "a\x1b[31m\n2  bob\u202e")
+
+    listed = millrace("key", "list", "--user", "ann").stdout
+
+    assert len(listed.splitlines()) == 2
+    assert r"a\x1b[31m\n2  bob\u202e" in listed
+    assert "\x1b" not in listed
+
+
 def test_an_unreachable_database_ends_with_three(millrace):
     found = millrace("key", "list", POSTGRES_DSN="postgresql://127.0.0.1:1/nothing")
 

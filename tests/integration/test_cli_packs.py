@@ -63,3 +63,19 @@ def test_definitions_are_checked_without_a_server_and_without_a_database(millrac
     assert results[0] == ("good.yaml", "valid")
     assert {("bad.yaml", "error"), ("torn.yaml", "error")} <= set(results)
     assert not (tmp_path / "new").exists()
+
+
+def test_what_the_built_in_actions_take_is_known_without_a_server(millrace):
+    text = "tasks:\n  - {{name: a, action: {action}, input: {{message: hi, {more}}}}}\n"
+
+    results = [
+        millrace("validate", "--strict", "-", given=text.format(action=action, more=more)).exit_code
+        for action, more in (
+            ("core.log", "level: info"),
+            ("core.log", "bogus: 1"),
+            ("core.nope", "x: 1"),
+            ("my.own", "x: 1"),
+        )
+    ]
+
+    assert results == [0, 1, 1, 0]

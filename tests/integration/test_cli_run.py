@@ -92,6 +92,7 @@ def test_an_execution_is_looked_at_from_all_sides(millrace):
 
 
 def test_while_everything_is_paused_a_command_says_what_it_waits_for(millrace):
+    millrace("migrate")
     millrace("executions", "pause-all", "--reason", "checking")
     waiting = millrace("run", "demo.greet", "-v", "name=Ada", "--timeout", 0.3)
     millrace("executions", "resume-all")
