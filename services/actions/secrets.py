@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -27,6 +28,7 @@ class Secrets:
         self._folder = folder
         self._known: set[str] = set()
         self._forms: tuple[str, ...] = ()
+        self._numbers: set[int] = set()
 
     def open_to_all(self) -> list[str]:
         """The names of the secrets that every pack may use, because no list says which."""
@@ -68,6 +70,8 @@ class Secrets:
     def _remember(self, value: str) -> None:
         if len(value) >= SHORTEST_SCRUBBED and value not in self._known:
             self._known.add(value)
+            if value.isascii() and value.isdecimal():
+                self._numbers.add(int(value))
             forms = {form for known in self._known for form in _forms(known)}
             self._forms = tuple(sorted(forms, key=len, reverse=True))
 
@@ -78,6 +82,8 @@ class Secrets:
             return {self._scrubbed(key): self._scrubbed(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self._scrubbed(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and value in self._numbers:
+            return MASK
         return value
 
     def _masked(self, text: str) -> str:
@@ -95,8 +101,11 @@ def _text(path: Path, name: str) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """How a value may be written: as it is, line by line, in a URL, in JSON, in base64 (alone or within more)."""
-    yield from (value, quote(value, safe=""), quote(value), quote_plus(value))
+    """How a value may be written: as it is, in small letters (hosts), line by line, in a URL, in JSON, in HTML, in base64
+    (alone or within more)."""
+    yield from (value, value.lower(), quote(value, safe=""), quote(value), quote_plus(value))
+    for quotes in ({}, {'"': "&quot;", "'": "&#x27;"}, {'"': "&#34;", "'": "&#39;"}, {'"': "&quot;", "'": "&#39;"}):
+        yield html.escape(value, quote=False).translate(str.maketrans(quotes))
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
     yield from (line for line in value.splitlines() if len(line) >= SHORTEST_SCRUBBED)
     raw = value.encode()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
@@ -166,7 +167,10 @@ def test_a_secret_is_never_seen_in_a_result(tmp_path: Path) -> None:
     assert secrets.scrub({"echo": [f"Bearer {value}"]}) == {"echo": ["Bearer [secret]"]}
 
 
-@pytest.mark.parametrize("value", ["s3cr3t-value", "päss wörd+/?&=%", 'quo"ted\\back', "line one 1\nline two 2"])
+@pytest.mark.parametrize(
+    "value",
+    ["s3cr3t-value", "S3cr3t-Value", "päss wörd+/?&=%", "Tr0ub4dor&3 \"<'", 'quo"ted\\back', "line one 1\nline two 2"],
+)
 @pytest.mark.parametrize("lead", ["", "a", "ab", "user:"])
 def test_a_secret_is_recognised_however_it_is_written(tmp_path: Path, value: str, lead: str) -> None:
     (tmp_path / "token").write_text(value)
@@ -180,9 +184,23 @@ def test_a_secret_is_recognised_however_it_is_written(tmp_path: Path, value: str
         json.dumps({"a": value}, ensure_ascii=False),
         b64encode(raw).decode(),
         urlsafe_b64encode(raw).decode(),
+        f"http://{value.lower()}.example.invalid/",
+        f"<p>{html.escape(value)}</p>",
+        f"<p>{html.escape(value, quote=False)}</p>",
+        f"<p>{value.replace('&', '&amp;').replace('<', '&lt;')}</p>".replace('"', "&#34;").replace("'", "&#39;"),
     ]
 
     assert [text for text in written if MASK not in secrets.scrub(text)] == []
+
+
+def test_a_secret_of_digits_is_recognised_as_a_number(tmp_path: Path) -> None:
+    (tmp_path / "card").write_text("0711081512345678\n")
+    secrets = Secrets(tmp_path)
+    secrets.reveal("card", pack="p")
+
+    assert secrets.scrub({"n": 711081512345678, "f": 711081512345678.0, "other": 7, "yes": True}) == {
+        **{"n": MASK, "f": MASK, "other": 7, "yes": True}
+    }
 
 
 def test_a_secret_of_several_lines_is_recognised_line_by_line(tmp_path: Path) -> None:
