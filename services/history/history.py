@@ -115,20 +115,10 @@ class History:
 
     async def _target(self, actor: Actor, run: Run) -> Target | None:
         workflow = await self._remembered(run.wpk_id)
-        if workflow is None or await self._is_elsewhere(actor, run, workflow):
+        if workflow is None:
             return None
         await self._permissions.require(actor, workflow, Flag.EXECUTE, called=run.wpk_id, community_id=run.community_id)
         return _target(workflow)
-
-    async def _is_elsewhere(self, actor: Actor, run: Run, workflow: Registered) -> bool:
-        """Whether somebody else's workflow, which the caller may not know of, only happens to be called so.
-
-        A run of another community is that community's own then: registering a name silences nobody.
-        """
-        community = actor.community_id if run.community_id is None else run.community_id
-        if community in (None, workflow.community_id):
-            return False
-        return not await self._permissions.decide(actor, workflow, Flag.VIEW)
 
     @staticmethod
     def _community(actor: Actor, run: Run, target: Target | None) -> int | None:

@@ -234,20 +234,6 @@ async def test_an_administrator_s_key_for_one_community_does_not_run_the_server(
     assert own["community_id"] == 2
 
 
-async def test_registering_a_name_silences_nobody_elses_runs(client, ann, bob):
-    run = {"wpk_id": "ext-1", "status": "completed", "community_id": 2}
-    await made(client, ann, "default.ext", community_id=1)
-    of_ann = await client.post("/api/v1/runs", json={**run, "run_id": "a-1", "community_id": 1}, headers=ann)
-
-    later = await client.post("/api/v1/runs", json={**run, "run_id": "r-2"}, headers=bob)
-    foreign = await client.post("/api/v1/runs", json={**run, "run_id": "r-3", "community_id": 1}, headers=bob)
-
-    assert (of_ann.status_code, later.status_code, foreign.status_code) == (201, 201, 404)
-    for key, expected in ((bob, {"r-2"}), (ann, {"a-1"})):
-        shown = await (await client.get("/api/v1/workflows/ext-1/runs", headers=key)).get_json()
-        assert {row["run_id"] for row in shown["data"]["runs"]} == expected
-
-
 async def test_a_pack_counts_the_workflows_that_one_may_view(client, admin, ann, bob):
     for number in range(3):
         await made(client, ann, f"default.hers{number}", community_id=1)
