@@ -13,7 +13,7 @@ import models.access
 from models.access import RoleRow
 from models.dal import AsyncDAL
 from models.records import Flag
-from services.access.actor import Actor
+from services.access.actor import SYSTEM, Actor
 from services.access.audit import AuditLog, Category, Entry, Result, say
 from services.access.permissions import Grant, Guarded, Verdict, resolve
 from services.errors import Denied, Invalid, WorkflowNotFound
@@ -116,15 +116,19 @@ class PermissionService:
         if verdict and flag not in (Flag.VIEW, Flag.EXECUTE):  # the answer to a change shows the workflow
             seen = await self.decide(actor, workflow, Flag.VIEW, community_id=community_id)
             verdict = verdict if seen else seen
-        await self.record(actor, workflow, flag, verdict)
+        await self.record(actor, workflow, flag, verdict, called=called)
         if verdict:
             return verdict
         if verdict.visible:
             raise Denied(f"You lack {flag.value} on this workflow", permission=flag.value)
         raise WorkflowNotFound(workflow=called)
 
-    async def record(self, actor: Actor, workflow: WorkflowFacts, flag: Flag, verdict: Verdict) -> None:
-        """Say the verdict; a denial is a row of its own."""
+    async def record(
+        self, actor: Actor, workflow: WorkflowFacts, flag: Flag, verdict: Verdict, *, called: str | None = None
+    ) -> None:
+        """Say the verdict; a denial is a row of its own, with what the caller asked for. The server itself is not news."""
+        if verdict and actor is SYSTEM:
+            return
         entry = Entry(
             category=Category.AUTHZ,
             action=ACTIONS[flag],
@@ -132,6 +136,7 @@ class PermissionService:
             actor=actor,
             community_id=workflow.community_id,
             workflow_id=workflow.id,
+            resource=None if verdict else called,
             reason=verdict.reason,
         )
         if verdict:

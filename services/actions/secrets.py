@@ -19,6 +19,8 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 PACKS = ".packs"
 SHORTEST_SCRUBBED = 8  # characters; shorter values would blank out ordinary text
 MASK = "[secret]"
+QUOTES = (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#39;"))
+"""How HTML writes them."""
 
 
 class Secrets:
@@ -104,8 +106,8 @@ def _forms(value: str) -> Iterator[str]:
     """How a value may be written: as it is, in small letters (hosts), line by line, in a URL, in JSON, in HTML, in base64
     (alone or within more)."""
     yield from (value, value.lower(), quote(value, safe=""), quote(value), quote_plus(value))
-    for quotes in ({}, {'"': "&quot;", "'": "&#x27;"}, {'"': "&#34;", "'": "&#39;"}, {'"': "&quot;", "'": "&#39;"}):
-        yield html.escape(value, quote=False).translate(str.maketrans(quotes))
+    plain = html.escape(value, quote=False)
+    yield from (plain, *(plain.replace('"', double).replace("'", single) for double, single in QUOTES))
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
     yield from (line for line in value.splitlines() if len(line) >= SHORTEST_SCRUBBED)
     raw = value.encode()

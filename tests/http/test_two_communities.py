@@ -234,6 +234,21 @@ async def test_an_administrator_s_key_for_one_community_does_not_run_the_server(
     assert own["community_id"] == 2
 
 
+async def test_a_refusal_is_on_record_with_what_was_asked_for(client, here, admin, ann, bob):
+    await made(client, ann)
+    started = await client.post("/api/v1/workflows/default.hers/execute", json={}, headers=ann)
+    execution = (await started.get_json())["data"]["execution_id"]
+
+    for path in (f"executions/{execution}/cancel", "default.hers/execute"):
+        assert (await client.post(f"/api/v1/workflows/{path}", json={}, headers=bob)).status_code == 404
+
+    rows = (await (await client.get("/api/v1/audit?result=DENIED", headers=admin)).get_json())["data"]
+    assert {(row["actor_id"], row["resource"]) for row in rows} == {
+        (bob.user_id, execution),
+        (bob.user_id, "default.hers"),
+    }
+
+
 async def test_a_pack_counts_the_workflows_that_one_may_view(client, admin, ann, bob):
     for number in range(3):
         await made(client, ann, f"default.hers{number}", community_id=1)
