@@ -40,7 +40,7 @@ A value with a blank, a quote or an equals sign is quoted; control characters ar
 
 Keys and secrets never appear.
 
-Mutations and denials are also rows of the [audit record](../explanation/access.md).
+Mutations and denials are also rows of the [audit record](audit.md).
 
 ## Events
 

@@ -72,6 +72,8 @@ def cancel_all(session: Terminal, /, everything: bool, plan: bool, limit: int, *
     """Cancel every execution that matches and has not ended; for administrators."""
     reason = wished.pop("reason")
     wanted = {name: value for name, value in wished.items() if value}
+    if not wanted and not everything:
+        raise click.UsageError("Say what to cancel with a filter, or --everything")
     body = {"filter": wanted, "everything": everything, "plan_only": plan, "limit": limit, "reason": reason}
     found = session.ask(lambda api: api.data("POST", "/executions/cancel", body))
     session.show_one(found if session.form == "json" else {name: found[name] for name in TALLY})

@@ -81,7 +81,8 @@ def select(call: Call) -> list[Any]:
 def _holds(item: Any, rule: Mapping[str, Any]) -> bool:
     operator = OPERATORS.get(str(rule.get("operator", "equals")))
     if operator is None:
-        raise ActionFailed(f"unknown operator '{rule.get('operator')}'", kind=ErrorType.VALIDATION)
+        known = ", ".join(OPERATORS)
+        raise ActionFailed(f"unknown operator '{rule.get('operator')}': use {known}", kind=ErrorType.VALIDATION)
     field = rule.get("field")
     left = item if field in (None, "") else _at(item, field)
     return bool(operator(left, rule.get("value")))

@@ -88,7 +88,9 @@ CORE_ACTIONS: tuple[ActionSpec, ...] = (
     ),
     _builtin(
         "filter",
-        "Keeps the items for which the rules {field, operator, value} hold.",
+        "Keeps the items for which the rules {field, operator, value} hold. Operators: equals (default), not_equals,"
+        " greater_than, less_than, greater_equal, less_equal, contains, not_contains, matches_regex, in_list, not_in_list,"
+        " is_empty, is_not_empty.",
         _object("items", items={"type": "array"}, where={"type": "array"}, match={"enum": ["all", "any"]}),
         output={"type": "array"},
     ),

@@ -156,7 +156,10 @@ class _Compiler:
         return _joint(leaves, _list_code([leaf.code for leaf in leaves]))
 
     def _object(self, value: Mapping[Any, Any], path: Path) -> Leaf:
-        keys = [self.compile(key, (*path, key)) for key in value]
+        for_keys = _Compiler(
+            self.lang, replace(self.style, secrets=False), self.problems
+        )  # a place has no key of its own
+        keys = [for_keys.compile(key, (*path, key)) for key in value]
         leaves = [self.compile(item, (*path, key)) for key, item in value.items()]
         if all(leaf.literal for leaf in (*keys, *leaves)):
             return literal_leaf(dict(value))

@@ -30,7 +30,8 @@ def test_operators_find_fail_and_cancel_executions(millrace):
 
     assert [one["execution_id"] for one in found] == ids[::-1]
     assert json.loads(failed.stdout)["status"] == "failed"
-    assert nothing.exit_code == 1
+    assert nothing.exit_code == 2
+    assert "--everything" in nothing.stderr
     assert "everything" in nothing.stderr
     assert (json.loads(planned.stdout)["matched"], json.loads(planned.stdout)["cancelled"]) == (2, 0)
     assert json.loads(done.stdout)["cancelled"] == 2

@@ -483,3 +483,10 @@ def test_lazy_lists_are_sent_too():
 
 def test_an_index_of_several_parts_is_left_to_the_worker():
     assert compile_template("{{ vars.rows[1:2, 3] }}").safe is False
+
+
+def test_a_secret_is_a_value_and_not_a_key():
+    with pytest.raises(ExpressionError, match="secrets can only be used"):
+        compile_template({"headers": {"{{ secrets.TOKEN }}": "x"}}, secrets=True)
+
+    assert compile_template({"{{ vars.name }}": "{{ secrets.TOKEN }}"}, secrets=True).secrets == {"TOKEN"}

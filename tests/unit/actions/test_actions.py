@@ -73,7 +73,7 @@ async def test_a_log_line_is_kept_with_the_node(runners: Runners) -> None:
         ("core.log", {"message": "x", "bogus": 1}, "validation", "bogus"),
         ("core.log", {"message": "x", "level": 7}, "validation", "input of core.log: level: 7 is not"),
         ("core.nothing", {}, "validation", "unknown action 'core.nothing'"),
-        ("core.filter", {"items": [1], "where": [{"operator": "bogus"}]}, "validation", "unknown operator"),
+        ("core.filter", {"items": [1], "where": [{"operator": "bogus"}]}, "validation", "use equals, not_equals"),
         (
             "core.filter",
             {"items": ["a"], "where": [{"operator": "matches_regex", "value": "(a+)+$"}]},
