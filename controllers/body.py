@@ -7,15 +7,16 @@ A route reads its body with `await read(Model)` and its query with `query(Model)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from quart import Request
 from quart.globals import request_ctx
 
 from controllers.context import services
+from services.engine.problems import nearest
 from services.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from services.formats import strict_json, strict_yaml
 
@@ -24,6 +25,8 @@ MAX_PROBLEMS = strict_json.MAX_PROBLEMS
 DEFINITION_KEYS = strict_yaml.MAX_KEYS
 LONG_YAML = 32 * 1024
 """A longer text, in bytes, is read in a thread."""
+API = "/api/v1/"
+"""Paths below it take what they declare; the short ones ignore what they do not know, as those before them did."""
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
@@ -77,40 +80,63 @@ async def read_any(*, limit: int | None = None, max_keys: int | None = None) -> 
 
 
 def query(model: type[M]) -> M:
-    """The query string as a `model`; unknown parameters are ignored, a repeated one counts once.
+    """The query string as a `model`; a repeated parameter counts once, an unknown one is ignored on the short paths.
 
     Raises `Invalid` naming every parameter that does not fit.
     """
-    args = request_ctx.request.args
-    return validate(model, dict(args.items()) if args else {}, place="query")
+    asked = request_ctx.request
+    return parameters(model, dict(asked.args.items()) if asked.args else {}, path=asked.path)
 
 
-def validate(model: type[M], value: Any, *, place: str = "") -> M:
-    """`value` as a `model`.
+def parameters(model: type[M], given: Mapping[str, str], *, path: str) -> M:
+    """The parameters of a query to `path` as a `model`. Raises `Invalid` naming every one that does not fit."""
+    return validate(model, given, place="query", extra="forbid" if path.startswith(API) else None)
+
+
+def validate(model: type[M], value: Any, *, place: str = "", extra: Literal["forbid"] | None = None) -> M:
+    """`value` as a `model`; `extra`: what to do with unknown names, where that is not for the model to say.
 
     Raises `Invalid` with all problems; `place` begins each location.
     """
     try:
-        found: M = adapter(cast("Hashable", model)).validate_python(value)
+        found: M = adapter(cast("Hashable", model)).validate_python(value, extra=extra)
     except ValidationError as error:
-        raise invalid(error, place=place) from None
+        raise invalid(error, model, place=place) from None
     return found
 
 
-def invalid(error: ValidationError, *, place: str = "") -> Invalid:
-    """A pydantic error in our words: every problem with its place."""
+def invalid(error: ValidationError, model: Any, *, place: str = "") -> Invalid:
+    """A pydantic error in our words: every problem with its place, and what an unknown name may have meant."""
     problems = [
-        {
-            "loc": [*([place] if place else []), *item["loc"]],
-            "message": item["msg"].removeprefix("Value error, "),
-            "type": item["type"],
-        }
+        {"loc": [*([place] if place else []), *item["loc"]], **_said(item, model, place)}
         for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
     ]
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"]) or "the body"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return Invalid(f"{where}: {first['message']}{more}", errors=problems)
+
+
+def _said(item: Mapping[str, Any], model: Any, place: str) -> dict[str, Any]:
+    if item["type"] != "extra_forbidden":
+        return {"message": item["msg"].removeprefix("Value error, "), "type": item["type"]}
+    what = "parameter" if place == "query" else "field"
+    *parents, name = item["loc"]
+    hint = nearest(str(name), names_in(model, parents))
+    return {"message": f"unknown {what}", "type": f"unknown_{what}", **({"hint": hint} if hint else {})}
+
+
+def names_in(model: Any, place: Sequence[str | int]) -> list[str]:
+    """The names that a model takes at a place within it; none where there is no model."""
+    for step in place:
+        fields = model.model_fields if _is_model(model) else {}
+        inner = next((field.annotation for name, field in fields.items() if step in (name, field.alias)), None)
+        model = next((part for part in (inner, *get_args(inner)) if _is_model(part)), None)
+    return [field.alias or name for name, field in model.model_fields.items()] if _is_model(model) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _json(data: bytes, from_request: Request, max_keys: int) -> Any:

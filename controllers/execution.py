@@ -86,7 +86,7 @@ def direct_routes(max_body_bytes: int) -> tuple[DirectRoute, ...]:
 @lru_cache(maxsize=256)
 def _query(text: bytes) -> views.ExecuteQuery:
     given = parse_qsl(text.decode("latin-1"), keep_blank_values=True)
-    return body.validate(views.ExecuteQuery, dict(reversed(given)), place="query")  # of several the first counts
+    return body.parameters(views.ExecuteQuery, dict(reversed(given)), path=body.API)  # of several the first counts
 
 
 def _request(
@@ -182,9 +182,9 @@ def _answer(status: int, accepted: Accepted, message: str, data: dict[str, Any])
 async def get_execution(execution_id: str) -> Response:
     """Everything about an execution: where it stands, what each node did, what it waits for."""
     wanted = body.query(views.ShowQuery)
-    show = Show(logs=wanted.include_logs, io=wanted.include_io)
-    shown = await services().execution.lifecycle.show(execution_id, show, by=actor(), metrics=wanted.include_metrics)
-    return envelope.ok(shown)
+    show = Show(logs=wanted.include_logs, io=wanted.include_io, metrics=wanted.include_metrics)
+    here = services().execution.lifecycle
+    return envelope.ok(await here.show(execution_id, show, by=actor(), community_id=wanted.community_id))
 
 
 @blueprint.get("/<workflow_id>/executions")
@@ -245,8 +245,9 @@ async def explain(execution_id: str) -> Response:
 async def events(execution_id: str) -> Response:
     """The event log; live with `Accept: text/event-stream`, where `Last-Event-ID` continues it."""
     here = services()
-    row = await here.execution.lifecycle.row(execution_id, by=actor())
-    after = body.query(views.EventsQuery).after
+    wanted = body.query(views.EventsQuery)
+    row = await here.execution.lifecycle.row(execution_id, by=actor(), community_id=wanted.community_id)
+    after = wanted.after
     if not asks_for("text/event-stream", request.headers.get("Accept", "")):
         found = await here.execution.streams.rows(str(row.execution_id), after=after)
         return envelope.ok({"execution_id": row.execution_id, "events": found})

@@ -106,7 +106,7 @@ class TestView(BaseModel):
     summary: TestSummary
 
 
-class ShowQuery(BaseModel):
+class ShowQuery(CommunityQuery):
     """What to include."""
 
     include_logs: bool = True
@@ -245,7 +245,7 @@ class PlanView(BaseModel):
     effects: list[dict[str, Any]]
 
 
-class EventsQuery(BaseModel):
+class EventsQuery(CommunityQuery):
     """From where."""
 
     after: int = Field(-1, ge=-1, description="Continue behind this `seq`")

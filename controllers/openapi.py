@@ -29,6 +29,10 @@ from controllers.shapes import BaseModel
 V = TypeVar("V", bound=Callable[..., Awaitable[Any]])
 Schema = dict[str, Any]
 _MARK = "__millrace_operation__"
+ABOUT = (
+    "A self-hosted workflow server. Below `/api/v1` a query parameter that an operation with parameters does not name"
+    " is refused with 400; bodies are read strictly: no text where a number or a boolean is declared."
+)
 TAGS = {
     "workflows": "The registry of workflows: definitions, versions, permissions.",
     "packs": "Packs of workflows and actions, and what a task may call.",
@@ -265,7 +269,7 @@ def install(app: Quart, *, version: str) -> Document:
         redoc_ui_path=None,
         scalar_ui_path=None,
         swagger_ui_path=None,
-        info={"title": "Millrace", "version": version, "description": "A self-hosted workflow server."},
+        info={"title": "Millrace", "version": version, "description": ABOUT},
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         security_schemes={
             "ApiKey": {"type": "apiKey", "in_": "header", "name": "X-API-Key"},

@@ -132,8 +132,8 @@ async def unpin_run(run_id: str) -> Response:
 
 
 async def _pin(run_id: str, *, pinned: bool) -> Any:
-    history = services().history
-    run = await history.get(actor(), run_id, body.query(views.OneRunQuery).wpk_id)
+    history, asked = services().history, body.query(views.OneRunQuery)
+    run = await history.get(actor(), run_id, asked.wpk_id, community_id=asked.community_id)
     return await history.pin(actor(), run, pinned=pinned)
 
 

@@ -247,14 +247,14 @@ class SearchQuery(FilterQuery):
     k: int = Field(10, ge=1, le=100)
 
 
-class SimilarQuery(BaseModel):
+class SimilarQuery(CommunityQuery):
     """How many similar runs, of which run."""
 
     k: int = Field(10, ge=1, le=100)
     wpk_id: Text | None = None
 
 
-class OneRunQuery(BaseModel):
+class OneRunQuery(CommunityQuery):
     """Which run, where several workflows use the same id."""
 
     wpk_id: Text | None = None

@@ -258,8 +258,8 @@ async def search_runs() -> Response:
 @describe(Operation(tag="runs", query=views.OneRunQuery, answers={200: views.RunDetail}, errors=(400, 404, 409)))
 async def get_run(run_id: str) -> Response:
     """One run, by its id here or the id its client gave it."""
-    history = services().history
-    run = await history.get(actor(), run_id, body.query(views.OneRunQuery).wpk_id)
+    history, asked = services().history, body.query(views.OneRunQuery)
+    run = await history.get(actor(), run_id, asked.wpk_id, community_id=asked.community_id)
     return envelope.ok(views.detail(run, await history.payloads(run)))
 
 
@@ -269,7 +269,7 @@ async def get_run(run_id: str) -> Response:
 async def similar_runs(run_id: str) -> Response:
     """The runs nearest to one; for each failed one, the success that came after it and what was different."""
     history, asked = services().history, body.query(views.SimilarQuery)
-    run = await history.get(actor(), run_id, asked.wpk_id)
+    run = await history.get(actor(), run_id, asked.wpk_id, community_id=asked.community_id)
     found, after = await history.similar(actor(), run, k=asked.k)
     results = []
     for hit in found.found:

@@ -86,6 +86,7 @@ def errors_page() -> str:
     lines += ["With `Accept: application/problem+json` the same facts come as RFC 9457."]
     lines += ["A 400 for fields of the request lists every problem at once in `details.errors`, each with its place"]
     lines[-1] += " (`loc`); a request that cannot be read at all (no JSON, no such cursor) has the message alone."
+    lines += ["Below `/api/v1` a query parameter that a route with parameters does not know is such a 400 (`loc` is `[\"query\", name]`, `hint` may say what was meant); the short paths ignore it."]
     lines += ["", "| status | code | means |", "|---|---|---|"]
     for status, code, meaning in sorted({*_errors(errors.MillraceError), *FRAMEWORK_ERRORS}):
         lines.append(f"| {status} | `{code}` | {meaning} |")

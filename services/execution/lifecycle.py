@@ -167,19 +167,21 @@ class Lifecycle:
 
     # ---- read -------------------------------------------------------------------------------------------------------
 
-    async def row(self, execution_id: str, *, by: Actor) -> ExecutionRow:
+    async def row(self, execution_id: str, *, by: Actor, community_id: int | None = None) -> ExecutionRow:
         """The summary row of an execution that the caller may see: its own, or one of a workflow they may view."""
-        return await self._visible(execution_id, by=by)
+        return await self._visible(execution_id, by=by, community_id=community_id)
 
-    async def show(self, execution_id: str, show: Show, *, by: Actor, metrics: bool = False) -> dict[str, Any]:
+    async def show(
+        self, execution_id: str, show: Show, *, by: Actor, community_id: int | None = None
+    ) -> dict[str, Any]:
         """Everything about an execution that the caller may see."""
-        row = await self._visible(execution_id, by=by)
+        row = await self._visible(execution_id, by=by, community_id=community_id)
         book, lines = await self.library.read(row)
         shown = view.execution(row, book.state, lines, show)
         turn = await self.dispatcher.turn_of(row)
         if turn is not None:
             shown["waiting_for"].append({"kind": "turn", "node_id": None, "since": turn.since, "until": None})
-        if metrics:
+        if show.metrics:
             shown["metrics"] = engine_view.metrics(book.state, self.now())
         return shown
 
@@ -201,11 +203,13 @@ class Lifecycle:
         rows = await execution_lists.page(self.library.db, chosen, at)
         return rows, await execution_lists.count(self.library.db, chosen)
 
-    async def _visible(self, execution_id: str, *, by: Actor) -> ExecutionRow:
+    async def _visible(self, execution_id: str, *, by: Actor, community_id: int | None = None) -> ExecutionRow:
         try:
             row = await self.library.row(str(UUID(execution_id)))
         except ValueError:
             raise ExecutionNotFound(execution=execution_id) from None
+        if community_id is not None and row.community_id not in (None, community_id):
+            raise ExecutionNotFound(execution=execution_id).denying(f"it is not of community {community_id}")
         if not _is_own(row, by):
             try:
                 await self.permissions.require(by, await self._workflow_of(row), Flag.VIEW, called=execution_id)

@@ -21,6 +21,7 @@ class Show:
 
     logs: bool = True
     io: bool = True
+    metrics: bool = False
 
 
 def summary(row: ExecutionRow) -> dict[str, Any]:

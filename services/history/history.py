@@ -195,10 +195,13 @@ class History:
         page = _page(rows, window.count, total, capped=total >= COUNTED)
         return page if stopped is None else replace(page, next=stopped)
 
-    async def get(self, actor: Actor, identifier: str, wpk_id: str | None = None) -> RunSummary:
+    async def get(
+        self, actor: Actor, identifier: str, wpk_id: str | None = None, *, community_id: int | None = None
+    ) -> RunSummary:
         """One run by our id or its client's. Conflict lists the candidates when several workflows use the id."""
         found = await self._candidates(identifier, wpk_id)
-        mine = [run for run in found if await self._visibility.sees(actor, run)]
+        meant = found if community_id is None else [run for run in found if run.community_id in (None, community_id)]
+        mine = [run for run in meant if await self._visibility.sees(actor, run)]
         if not mine:
             missing = RunNotFound(run=identifier)
             raise missing.denying("the run is not for this caller") if found else missing

@@ -199,6 +199,7 @@ async def told(app, path, text, kind, key, *more):
         (EXECUTE, b'{"variables": {"who": "Ada"}}', [], 202),
         (f"{EXECUTE}?wait=20&wait=70", b'{"variables": {"who": "Ada"}}', [], 200),
         (f"{EXECUTE}?wait=soon", b"{}", [], 400),
+        (f"{EXECUTE}?wiat=20", b"{}", [], 400),
         (EXECUTE, b'{"variables": 1, "other": 2}', [], 400),
         (EXECUTE, b'{"variables": {"a": 1}', [], 400),
         (EXECUTE, b"{}", [(b"accept", b"application/problem+json"), (b"idempotency-key", b"")], 400),

@@ -45,6 +45,13 @@ FOR_ADMINS = [
     *("/api/v1/audit?since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z", "/api/v1/audit/verify"),
 ]
 NAMED = re.compile(r'\b(?:FROM|JOIN)\s+"?(\w+)"?(?:\s+(?:AS\s+)?(?!WHERE|ORDER|JOIN|ON|LIMIT|GROUP|LEFT|AS)"?(\w+)"?)?')
+PAGES = ("per_page=1", "per_page=1&page=2")
+OTHER_PAGES = {
+    "/api/v1/workflows/{flow}/permissions": ("",),
+    "/api/v1/workflows/{flow}/runs": ("limit=1", "limit=1&page=2"),
+    "/api/v1/signals": ("limit=1",),
+}
+"""Lists that have no pages, or say otherwise how long they are."""
 SMALL = {
     "pack",
     "action",
@@ -125,7 +132,8 @@ async def test_no_list_reads_a_table_from_end_to_end(world, client, settings, he
     flow = world.things["workflow_id"]
     for person, lists in (("owner", LISTS), ("viewer", LISTS[:5]), ("admin", [*LISTS, *FOR_ADMINS])):
         for path in lists:
-            await read_on(client, path.replace("{flow}", flow), world.people[person])
+            pages = OTHER_PAGES.get(path, PAGES)
+            await read_on(client, path.replace("{flow}", flow), pages, world.people[person])
 
     plans = await explained(settings, dict(heard))
 
@@ -134,10 +142,10 @@ async def test_no_list_reads_a_table_from_end_to_end(world, client, settings, he
     assert [f"{tables} {sql[:2000]}" for sql, tables in scanned.items() if tables] == []
 
 
-async def read_on(client, path: str, headers) -> None:
+async def read_on(client, path: str, pages, headers) -> None:
     """A list, its second page, and how it goes on behind the first."""
     more = "&" if "?" in path else "?"
-    for part in ("per_page=1", "per_page=1&page=2"):
+    for part in pages:
         answer = await client.get(f"{path}{more}{part}", headers=headers)
         found = await answer.get_json()
         assert answer.status_code == 200, (path, found)
