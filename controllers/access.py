@@ -16,7 +16,7 @@ from controllers.accepts import asks_for
 from controllers.context import actor, services
 from controllers.guards import Permission, requires
 from controllers.openapi import Operation, describe
-from controllers.shapes import BaseModel, Community
+from controllers.shapes import BaseModel, Community, Time, one_of
 from models.access import RoleRow
 from models.audit import AuditFilter
 from services.access.accounts import Account
@@ -45,9 +45,9 @@ class CreateKey(Strict):
     user_id: int | None = Field(
         None, ge=1, le=2**53, description="Whose key it is; only an administrator may name another"
     )
-    scopes: list[Scope] = Field(default_factory=list, max_length=len(Scope))
+    scopes: list[Annotated[Scope, one_of(Scope)]] = Field(default_factory=list, max_length=len(Scope))
     community_id: Community | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
 
 
 class RotateKey(Strict):

@@ -56,7 +56,7 @@ async def raw(*, limit: int | None = None) -> bytes:
 
 
 async def read(model: type[M], *, optional: bool = False, limit: int | None = None, max_keys: int | None = None) -> M:
-    """The JSON body as a `model`; an absent body counts as `{}` when it is optional.
+    """The JSON body as a `model`, strictly; an absent body counts as `{}` when it is optional.
 
     Raises `BadRequest` (not JSON as we accept it), `Invalid` (does not fit), `TooLarge`, `UnsupportedMediaType`.
     """
@@ -89,17 +89,25 @@ def query(model: type[M]) -> M:
 
 
 def parameters(model: type[M], given: Mapping[str, str], *, path: str) -> M:
-    """The parameters of a query to `path` as a `model`. Raises `Invalid` naming every one that does not fit."""
-    return validate(model, given, place="query", extra="forbid" if path.startswith(API) else None)
+    """The parameters of a query to `path`, all of them texts, as a `model`.
+
+    Raises `Invalid` naming every one that does not fit.
+    """
+    try:
+        extra: Literal["forbid"] | None = "forbid" if path.startswith(API) else None
+        found: M = adapter(cast("Hashable", model)).validate_python(given, extra=extra)
+    except ValidationError as error:
+        raise invalid(error, model, place="query") from None
+    return found
 
 
-def validate(model: type[M], value: Any, *, place: str = "", extra: Literal["forbid"] | None = None) -> M:
-    """`value` as a `model`; `extra`: what to do with unknown names, where that is not for the model to say.
+def validate(model: type[M], value: Any, *, place: str = "") -> M:
+    """A JSON value as a `model`: a number, a boolean or a text where one is declared, and nothing made into one.
 
     Raises `Invalid` with all problems; `place` begins each location.
     """
     try:
-        found: M = adapter(cast("Hashable", model)).validate_python(value, extra=extra)
+        found: M = adapter(cast("Hashable", model)).validate_python(value, strict=True)
     except ValidationError as error:
         raise invalid(error, model, place=place) from None
     return found

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from controllers.execution_views import Status, SummaryView
 from controllers.pages import PageQuery
-from controllers.shapes import BaseModel
+from controllers.shapes import BaseModel, Time, Uuid
 
 Waiting = Literal["inquiry", "timer", "delay", "retry", "child", "pause"]
 REASON = Field(default=None, max_length=1_000, description="For people; it is shown and recorded")
@@ -35,9 +35,9 @@ class Wanted(BaseModel):
     quarantined: bool = Field(False, description="Only those that were given up because their drivers died with them")
     waiting_for: Waiting | None = Field(None, description="Only those that wait, driven by nobody, for this")
     workflow: str | None = Field(None, max_length=512, description="Id, ref or package id")
-    key_id: UUID | None = Field(None, description="The API key they were started with")
-    started_after: AwareDatetime | None = None
-    started_before: AwareDatetime | None = None
+    key_id: Uuid | None = Field(None, description="The API key they were started with")
+    started_after: Time | None = None
+    started_before: Time | None = None
 
 
 class WantedQuery(Wanted, PageQuery):

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from models.records import RunStatus
 from services.errors import Invalid
+from services.formats import times
 
 ALIASES: Mapping[str, RunStatus] = {
     "success": RunStatus.COMPLETED,
@@ -36,13 +37,17 @@ def _rounded(value: object) -> object:
     return value
 
 
+def _time(value: object) -> object:
+    return times.read(value) if isinstance(value, str) else value
+
+
 def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 Identifier = Annotated[str, Field(min_length=1, max_length=512)]
-Moment = Annotated[datetime, AfterValidator(_utc)]
-Duration = Annotated[int, BeforeValidator(_rounded), Field(ge=0, le=LARGEST_BIGINT)]
+Moment = Annotated[datetime, Field(strict=True), BeforeValidator(_time), AfterValidator(_utc)]
+Duration = Annotated[int, BeforeValidator(_rounded), Field(strict=True, ge=0, le=LARGEST_BIGINT)]
 ReportedStatus = Literal[
     "completed", "failed", "running", "cancelled", "interrupted", "success", "succeeded", "error", "timeout"
 ]
@@ -61,7 +66,7 @@ class Run:
     node_logs: list[Any] | None = None
     created_at: Moment | None = None
     error: Annotated[str, Field(max_length=100_000)] | None = None
-    community_id: Annotated[int, Field(ge=1, le=LARGEST_BIGINT)] | None = None
+    community_id: Annotated[int, Field(strict=True, ge=1, le=LARGEST_BIGINT)] | None = None
 
     @property
     def canonical(self) -> RunStatus:
@@ -93,7 +98,7 @@ def parse_run(body: object, *, where: tuple[str | int, ...] = ()) -> Run:
 
 def _message(kind: str, loc: tuple[int | str, ...], text: str) -> str:
     name = ".".join(map(str, loc)) or "run"
-    return f"Missing required field: {name}" if kind == "missing" else f"{name}: {text}"
+    return f"Missing required field: {name}" if kind == "missing" else f"{name}: {text.removeprefix('Value error, ')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,11 +93,29 @@ def test_other_runners_words_become_ours_and_are_kept(word, ours, kept):
     [
         ("2024-01-15T10:05:00Z", datetime(2024, 1, 15, 10, 5, tzinfo=UTC)),
         ("2024-01-15T10:05:00", datetime(2024, 1, 15, 10, 5, tzinfo=UTC)),
+        ("2024-01-15", datetime(2024, 1, 15, tzinfo=UTC)),
+        ("2024-01-15t10:05:00.123456789z", datetime(2024, 1, 15, 10, 5, 0, 123456, tzinfo=UTC)),
         ("2024-01-15T12:05:00+02:00", datetime(2024, 1, 15, 10, 5, tzinfo=UTC)),
     ],
 )
 def test_a_time_without_a_zone_is_utc(text, meant):
     assert parse_run(report(created_at=text)).created_at == meant
+
+
+@pytest.mark.parametrize("word", ["4102444800", "0001-01-01T00:00:00+14:00", "2024-13-01T00:00:00Z", "now", ""])
+def test_what_is_no_time_is_refused_with_what_is_wanted(word):
+    with pytest.raises(Invalid, match="created_at: must be a time such as 2026-01-17T12:00:00Z"):
+        parse_run(report(created_at=word))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"duration_ms": "5"}, {"duration_ms": True}, {"community_id": "3"}, {"created_at": 4102444800}]
+)
+def test_nothing_is_made_into_a_number_or_a_time(wrong):
+    with pytest.raises(Invalid) as refused:
+        parse_run(report(**wrong))
+
+    assert [error["loc"] for error in refused.value.details["errors"]] == [[*wrong]]
 
 
 def test_a_finished_report_ends_a_running_run():
