@@ -103,7 +103,14 @@ def _size(definition: Mapping[str, Any]) -> int:
 
 def located(problem: Problem, loc: Loc) -> dict[str, Any]:
     """A problem as an API answer has it: the fields of the problem, and its place as a list."""
-    return {**problem.to_json(), "loc": [*loc, *place_of(problem.path)], "type": problem.code}
+    return {**problem.to_json(), "loc": [*loc, *_place(problem)], "type": problem.code}
+
+
+def _place(problem: Problem) -> Iterable[str | int]:
+    """The place of a problem as a list; an unknown key, which may contain dots, is one step of it."""
+    if problem.code != "unknown_key" or problem.subject is None:
+        return place_of(problem.path)
+    return [*place_of(problem.path.removesuffix(problem.subject)), problem.subject]
 
 
 def place_of(path: str) -> Iterable[str | int]:

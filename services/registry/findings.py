@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
+from services.engine.problems import join_path
 from services.errors import Invalid
 
 Loc = tuple[str | int, ...]
@@ -13,13 +15,13 @@ Loc = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Findings:
-    """Errors in the form of API answers: `{loc, message, type, code?, task?, path?, hint?}`."""
+    """Errors in the form of API answers: `{loc, message, type, code, path, task?, hint?}`."""
 
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, loc: Loc, message: str, *, kind: str, **more: Any) -> None:
         """Note one error at its place."""
-        self.errors.append({"loc": list(loc), "message": message, "type": kind, **more})
+        self.errors.append(complete({"loc": list(loc), "message": message, "type": kind, **more}))
 
     def extend(self, errors: Iterable[Mapping[str, Any]]) -> None:
         """Note errors that others found."""
@@ -29,6 +31,11 @@ class Findings:
         """Raise `Invalid` with every error; `what` begins the message: `The workflow`."""
         if self.errors:
             raise Invalid(f"{what} is not valid: {summary(self.errors)}", errors=self.errors)
+
+
+def complete(error: Mapping[str, Any]) -> dict[str, Any]:
+    """An error with its code and its place as problems of definitions have them: `param_schema.type`, `tags[3]`."""
+    return {"code": error["type"], "path": reduce(join_path, error["loc"], ""), **error}
 
 
 def summary(errors: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from services.errors import Invalid
 from services.formats import strict_yaml
 from services.registry import drafts
 from services.registry.drafts import Draft
+from services.registry.findings import complete
 from services.registry.pack_files import PackFile, PackFolder
 
 MANIFEST_FIELDS = ("ref", "label", "description", "version", "config_schema", "config", "tags")
@@ -44,7 +45,7 @@ class LoadedAction:
 
 @dataclass(slots=True)
 class LoadedPack:
-    """Everything the files of a pack declare. `errors`: `{file, ref_name, loc, message, type, …}`."""
+    """Everything the files of a pack declare. `errors`: `{file, ref_name, loc, message, type, code, path, …}`."""
 
     ref: str
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class LoadedPack:
     def fail(self, file: PackFile, errors: list[dict[str, Any]], ref_name: str | None = None) -> None:
         """Note what is wrong with one file."""
         name = ref_name or f"{self.ref}.{file.stem}"
-        self.errors.extend({"file": file.path, "ref_name": name, **error} for error in errors)
+        self.errors.extend({"file": file.path, "ref_name": name, **complete(error)} for error in errors)
         self.unreadable.add(file.path)
 
 
@@ -200,6 +201,6 @@ def refuse_twins(pack: LoadedPack, established: Mapping[str, str | None]) -> Non
             kept.append(workflow)
             continue
         message = f"the ref {workflow.draft.ref} is already declared by {first}"
-        error = {"loc": ["ref"], "message": message, "type": "duplicate_ref"}
+        error = complete({"loc": ["ref"], "message": message, "type": "duplicate_ref"})
         pack.errors.append({"file": workflow.path, "ref_name": workflow.draft.ref, **error})
     pack.workflows = kept

@@ -21,6 +21,7 @@ from services.registry.actions import Actions
 from services.registry.caller import Caller
 from services.registry.checking import Checked
 from services.registry.drafts import Draft
+from services.registry.findings import complete
 from services.registry.ledger import Ledger
 from services.registry.lookup import Found
 from services.registry.pack_loader import LoadedAction, LoadedPack, LoadedWorkflow, refuse_twins
@@ -153,7 +154,7 @@ class PackSync:
             return
         warnings = list(checked.warnings)
         if kept:
-            warnings.append({"loc": [], "message": kept, "type": "kept", "code": "kept"})
+            warnings.append(complete({"loc": [], "message": kept, "type": "kept"}))
         else:
             sync.report.registered += 1
         there = stored.workflow if stored is not None else row
@@ -235,12 +236,12 @@ def _kept_without_file(row: WorkflowRow) -> dict[str, Any]:
 
 
 def _in_file(loaded: LoadedWorkflow, errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"file": loaded.path, "ref_name": loaded.draft.ref, **error} for error in errors]
+    return [{"file": loaded.path, "ref_name": loaded.draft.ref, **complete(error)} for error in errors]
 
 
 def _refused(action: LoadedAction, why: str) -> dict[str, Any]:
-    kind = "action_refused"
-    return {"file": action.path, "ref_name": action.spec.ref, "loc": [], "message": why, "type": kind, "code": kind}
+    problem = complete({"loc": [], "message": why, "type": "action_refused"})
+    return {"file": action.path, "ref_name": action.spec.ref, **problem}
 
 
 def _plain(document: Mapping[str, Any]) -> Any:

@@ -82,7 +82,7 @@ async def test_wrong_fields_and_a_wrong_definition_are_reported_together(client,
     places = [error["loc"] for error in errors]
     assert answer.status_code == 400
     assert ["label"] in places
-    assert ["definition", "tasks", 0] in places
+    assert ["definition", "tasks", 0, "nxt"] in places
     assert ["definition", "tasks", 0, "next", 0, "do"] in places
 
 

@@ -21,8 +21,15 @@ def inspected(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     for problem in problems:
         kind = "schema" if problem.code in SHAPE else problem.code
         category = CATEGORIES.get(kind, "semantics")
-        entry = {"category": category, "kind": kind, "spec_path": problem.path or None}
+        entry = {"category": category, "kind": kind, "spec_path": place_of(problem) or None}
         if category == "context":
             entry["variable"] = problem.subject
         found.append(entry)
     return found
+
+
+def place_of(problem: Problem) -> str:
+    """Where a problem is; an unknown key counts as one of what holds it."""
+    if problem.code != "unknown_key":
+        return problem.path
+    return problem.path.removesuffix(str(problem.subject)).rstrip(".")

@@ -132,7 +132,7 @@ def test_items_have_names_and_a_limit():
 def test_an_unknown_key_names_the_nearest_known_one():
     [problem] = compiled({"a": {"acton": "core.noop"}}).errors
 
-    assert (problem.code, problem.path, problem.hint) == ("unknown_key", "tasks.a", "Did you mean 'action'?")
+    assert (problem.code, problem.path, problem.hint) == ("unknown_key", "tasks.a.acton", "Did you mean 'action'?")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Place:
         """Report keys that mean nothing."""
         for key in value:
             if key not in known:
-                self.error(
+                self.at(str(key)).error(
                     "unknown_key", f"{key!r} is not known here.", hint=nearest(str(key), known), subject=str(key)
                 )
 

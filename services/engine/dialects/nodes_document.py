@@ -81,7 +81,8 @@ def read_document(document: Mapping[str, Any], findings: Findings) -> DocumentTe
     text = DocumentText()
     for key in document:
         if key not in KEYS:
-            findings.error("unknown_key", f"Unknown key {key!r}.", path=str(key), hint=nearest(str(key), KEYS))
+            name = str(key)
+            findings.error("unknown_key", f"Unknown key {key!r}.", path=name, subject=name, hint=nearest(name, KEYS))
     text.metadata = _map(document, "metadata", findings)
     text.variables = _map(document, "global_variables", findings)
     nodes = document.get("nodes")

@@ -121,7 +121,7 @@ class Reader:
             if key not in known:
                 self.findings.error(
                     "unknown_key", f"{shown(key)} is not a key of {path or 'the workflow'}.",
-                    path=path, task=task_of(path), subject=str(key), hint=nearest(str(key), known),
+                    path=join_path(path, str(key)), task=task_of(path), subject=str(key), hint=nearest(str(key), known),
                 )  # fmt: skip
 
     def text(self, path: str, value: Any) -> str | None:

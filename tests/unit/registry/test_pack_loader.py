@@ -25,7 +25,9 @@ def folder(*, manifest: bytes | None = b"label: P\nversion: 1.0.0\n", **files: d
 
 
 def complaints(**files) -> list[tuple[str, str]]:
-    return [(error["file"], error["type"]) for error in load(folder(**files)).errors]
+    errors = load(folder(**files)).errors
+    assert all(error["code"] == error["type"] and isinstance(error["path"], str) for error in errors)
+    return [(error["file"], error["type"]) for error in errors]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,20 @@ def test_an_action_that_cannot_be_used_is_named(action, kind):
     found = complaints(actions={"a.yaml": action})
 
     assert {complaint for _, complaint in found} == {kind}
+
+
+def test_a_field_of_a_workflow_file_is_named_as_places_of_definitions_are():
+    errors = load(folder(workflows={"a.yaml": FLOW + b"tags: [a, 'b,c']\n"})).errors
+
+    assert [(error["code"], error["path"], error["loc"]) for error in errors] == [
+        ("tag_invalid", "tags[1]", ["tags", 1])
+    ]
+
+
+def test_two_files_of_one_ref_are_named():
+    assert complaints(workflows={"a.yaml": FLOW, "b.yaml": b"ref: p.a\n" + FLOW}) == [
+        ("workflows/b.yaml", "duplicate_ref")
+    ]
 
 
 def test_a_workflow_file_of_an_action_that_cannot_be_read_is_named():
