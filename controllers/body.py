@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from quart import Request
 from quart.globals import request_ctx
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from controllers.context import services
 from services.engine.problems import nearest
@@ -27,6 +28,7 @@ LONG_YAML = 32 * 1024
 """A longer text, in bytes, is read in a thread."""
 API = "/api/v1/"
 """Paths below it take what they declare; the short ones ignore what they do not know, as those before them did."""
+JSON_TYPE = "application/json"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
@@ -49,7 +51,10 @@ async def raw(*, limit: int | None = None) -> bytes:
         announced = asked.content_length
         if announced is not None and announced > allowed:
             raise _too_large(allowed)
-        data = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
+        try:
+            data = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
+        except RequestEntityTooLarge:  # in pieces, and too many of them
+            raise _too_large(asked.max_content_length or allowed) from None
     if len(data) > allowed:
         raise _too_large(allowed)
     return data
@@ -71,6 +76,7 @@ async def document(*, limit: int | None = None) -> tuple[Any, str | None]:
     data = await raw(limit=limit)
     if request_ctx.request.mimetype in YAML_TYPES:
         return await asyncio.to_thread(strict_yaml.loads, data) if len(data) > LONG_YAML else strict_yaml.loads(data)
+    _check_type(request_ctx.request, taken=f"{JSON_TYPE} or {YAML_TYPES[0]}")
     return _json(data, request_ctx.request, DEFINITION_KEYS), None
 
 
@@ -156,10 +162,10 @@ def _json(data: bytes, from_request: Request, max_keys: int) -> Any:
     return strict_json.loads(data, max_keys=max_keys)
 
 
-def _check_type(from_request: Request) -> None:
+def _check_type(from_request: Request, *, taken: str = JSON_TYPE) -> None:
     kind = from_request.mimetype
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType(f"Send application/json, not {kind}")
+    if kind and kind != JSON_TYPE and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f"Send {taken}, not {kind}")
     charset = from_request.mimetype_params.get("charset", "utf-8")
     if charset.lower().replace("-", "") != "utf8":
         raise UnsupportedMediaType("JSON is UTF-8")

@@ -47,9 +47,11 @@ class Doors:
     def require_community(self, caller: Caller, community_id: int | None) -> None:
         """Let the caller put a workflow into a community. Raises `Denied`."""
         actor = caller.actor
-        limited = actor.community_id is not None and community_id != actor.community_id
-        stranger = community_id is not None and community_id not in actor.communities and not actor.is_admin
-        if limited or stranger:
+        if actor.community_id is not None and community_id != actor.community_id:
+            home = actor.community_id
+            message = f"Your key is limited to community {home}: community_id has to be {home}, or left out"
+            raise Denied(message, community_id=community_id)
+        if community_id is not None and community_id not in actor.communities and not actor.is_admin:
             raise Denied(f"You are not of community {community_id}", community_id=community_id)
 
     def owns(self, caller: Caller, pack: PackRow) -> bool:

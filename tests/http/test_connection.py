@@ -116,6 +116,8 @@ async def test_an_upload_without_end_is_cut_off_at_the_limit(app, announced):
     client = await Client("POST", "/t/echo", *pieces, headers=headers).talk(app)
 
     assert client.status == 413
+    answer = json.loads(client.text)
+    assert (answer["message"], answer["details"]) == ("The body is larger than 1048576 bytes", {"max_bytes": 1048576})
 
 
 async def test_bodies_on_their_way_in_share_one_allowance_and_give_it_back(app, monkeypatch):

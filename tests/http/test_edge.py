@@ -193,7 +193,18 @@ async def test_a_foreign_content_type_is_refused(client, alice):
     answer = await client.post("/t/parcels", data=b"a=1", headers={**alice, "Content-Type": "text/plain"})
 
     assert answer.status_code == 415
-    assert (await answer.get_json())["error_code"] == "UNSUPPORTED_MEDIA_TYPE"
+    found = await answer.get_json()
+    assert (found["error_code"], found["message"]) == (
+        "UNSUPPORTED_MEDIA_TYPE",
+        "Send application/json, not text/plain",
+    )
+
+
+async def test_a_route_that_takes_yaml_says_so(client, alice):
+    answer = await client.post("/api/v1/workflows", data=b"a", headers={**alice, "Content-Type": "text/plain"})
+
+    assert answer.status_code == 415
+    assert (await answer.get_json())["message"] == "Send application/json or application/yaml, not text/plain"
 
 
 async def test_a_body_over_the_limit_is_refused(client, alice):

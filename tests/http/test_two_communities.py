@@ -195,6 +195,17 @@ async def test_who_may_edit_a_workflow_may_not_take_it_elsewhere(client, ann, ke
     assert await put(community_id=2) == 200
 
 
+@pytest.mark.parametrize("community", [None, 1])
+async def test_a_key_for_one_community_is_told_so_when_it_writes_elsewhere(client, key_for, community):
+    limited = await key_for("bob", roles={(1, "editor"), (2, "editor")}, community_id=2)
+    body = {"ref": "default.w", "pack_ref": "default", "label": "w", "version": "1", "definition": FLOW}
+
+    answer = await client.post("/api/v1/workflows", json={**body, "community_id": community}, headers=limited)
+
+    said = "Your key is limited to community 2: community_id has to be 2, or left out"
+    assert (answer.status_code, (await answer.get_json())["message"]) == (403, said)
+
+
 async def test_a_community_that_is_not_the_workflow_s_is_not_found_wherever_it_is_named(client, ann):
     await made(client, ann, community_id=1)
     run = {"run_id": "r-1", "status": "completed"}
