@@ -107,7 +107,11 @@ class AuditQuery(pages.PageQuery):
 @requires(Permission.KEY_WRITE)
 @describe(
     Operation(
-        tag="access", body=CreateKey, answers={201: views.ShownKeyView}, errors=(404, 422), headers=("Idempotency-Key",)
+        tag="access",
+        body=CreateKey,
+        answers={201: views.ShownKeyView},
+        errors=(404, 409, 422),
+        headers=("Idempotency-Key",),
     )
 )
 async def create_api_key() -> Response:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import models.access
-from models.access import KeyRow
+from models.access import KeyRow, UserRow
 from models.dal import AsyncDAL, Call, Stale
 from models.records import uuid7
 from services.access import keys
@@ -54,7 +54,8 @@ class KeyService:
     async def create(self, wish: KeyWish, *, by: Actor, also: Also = nothing) -> ShownKey:
         """Make a key; `also` yields statements of the same transaction for its id.
 
-        Raises `Denied` when it would reach further than the key that makes it, `NotFound` for an unknown user.
+        Raises `Denied` when it would reach further than the key that makes it, `NotFound` for an unknown user,
+        `Conflict` for one who is not active.
         """
         now = self._authentication.now()
         _check_reach(wish, by, now)
@@ -101,12 +102,13 @@ class KeyService:
 
         `also` yields statements of the same transaction for the new key's id.
         Raises `NotFound`, `Denied` when it reaches further than the key of the caller, who would hold it then, and
-        `Conflict` when it has ended or was rotated already.
+        `Conflict` when it has ended or was rotated already, or its user is not active.
         """
         old = await self.get(key_id, by=by)
         now = self._authentication.now()
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise Conflict("The key has ended or was rotated already")
+        await self._active(old.user_id)
         scopes = [Scope(scope) for scope in old.scopes]
         wish = KeyWish(name=old.name, scopes=scopes, community_id=old.community_id, expires_at=old.expires_at)
         _check_reach(wish, by, now)
@@ -125,14 +127,21 @@ class KeyService:
 
     async def _check_member(self, user_id: int, community_id: int | None) -> None:
         """A key for one community is for those who are of it."""
-        user = await models.access.user(self._db, user_id)
-        if user is None:
-            raise NotFound(f"There is no user {user_id}")
+        user = await self._active(user_id)
         if community_id is None or user.is_admin:
             return
         roles = await models.access.roles_of(self._db, [user_id])
         if community_id not in {role.community_id for role in roles}:
             raise Denied(f"User {user_id} has no role in community {community_id}", community_id=community_id)
+
+    async def _active(self, user_id: int) -> UserRow:
+        """A user who can use a key."""
+        user = await models.access.user(self._db, user_id)
+        if user is None:
+            raise NotFound(f"There is no user {user_id}")
+        if not user.is_active:
+            raise Conflict(f"User {user_id} is not active, so the key could not be used; activate them first")
+        return user
 
     def _make(self, wish: KeyWish, user_id: int, now: datetime) -> ShownKey:
         new = keys.make(secrets.token_bytes(32), pepper=self._pepper)

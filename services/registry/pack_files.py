@@ -1,5 +1,7 @@
 """The files of a pack: found below `PACKS_DIR`, read once, hashed. Knows nothing of what they mean.
 
+Declarations whose names begin with a dot are left alone: editors and copying programs keep theirs beside the others.
+
 slack/pack.yaml                 ref, label, version, description, tags, config_schema
 slack/workflows/*.yaml          one workflow each
 slack/actions/*.yaml            one action each
@@ -83,9 +85,8 @@ def folders(packs_dir: Path) -> list[str]:
     """The refs of packs that have a folder with a manifest."""
     if not packs_dir.is_dir():
         return []
-    return sorted(
-        path.name for path in packs_dir.iterdir() if any((path / manifest).is_file() for manifest in MANIFESTS)
-    )
+    there = (path for path in packs_dir.iterdir() if not _is_hidden(path))
+    return sorted(path.name for path in there if any((path / manifest).is_file() for manifest in MANIFESTS))
 
 
 def _files(root: Path, folder: str) -> Iterator[PackFile]:
@@ -93,11 +94,15 @@ def _files(root: Path, folder: str) -> Iterator[PackFile]:
     if not place.is_dir():
         return
     inside = root.resolve()
-    for number, path in enumerate(sorted(place.iterdir())):
+    for number, path in enumerate(sorted(path for path in place.iterdir() if not _is_hidden(path))):
         if number >= MAX_FILES:
             return
         if path.suffix in _SUFFIXES and path.is_file() and path.resolve().is_relative_to(inside):
             yield _read(root, path)
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
 def _code(root: Path) -> Iterator[str]:

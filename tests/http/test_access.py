@@ -21,6 +21,17 @@ async def works(client, key) -> bool:
     return (await client.get("/api/v1/me", headers={"X-API-Key": key})).status_code == 200
 
 
+async def test_a_user_who_is_not_active_gets_no_key(client, admin, alice):
+    [old] = (await (await client.get("/api/v1/api-keys", headers=alice)).get_json())["data"]
+    await client.put(f"/api/v1/users/{alice.user_id}", json={"is_active": False}, headers=admin)
+
+    made = await client.post("/api/v1/api-keys", json={"name": "k", "user_id": alice.user_id}, headers=admin)
+    rotated = await client.post(f"/api/v1/api-keys/{old['id']}/rotate", headers=admin)
+
+    assert (made.status_code, rotated.status_code) == (409, 409)
+    assert "is not active" in (await made.get_json())["message"]
+
+
 async def test_a_key_is_shown_once(client, alice):
     made = await data_of(await client.post(KEYS, json={"name": "ci"}, headers=alice), 201)
 

@@ -92,6 +92,20 @@ def test_a_workflow_file_of_an_action_that_cannot_be_read_is_named():
     assert found == [("actions/workflows/a.workflow.yaml", "yaml_invalid")]
 
 
+def test_files_whose_names_begin_with_a_dot_are_left_alone(tmp_path):
+    for place in ("workflows", "actions", "actions/workflows"):
+        (tmp_path / "p" / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / place / ".hidden.yaml").write_text("[")
+    for name in ("p", ".q"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "pack.yaml").write_text("label: P\n")
+
+    found = read_folder(tmp_path, "p")
+
+    assert (found.workflows, found.actions, found.definitions) == ((), (), ())
+    assert folders(tmp_path) == ["p"]
+
+
 def test_files_are_found_below_their_folders_and_large_ones_are_not_read(tmp_path):
     (tmp_path / "p" / "workflows").mkdir(parents=True)
     (tmp_path / "p" / "pack.yml").write_text("label: P\n")
