@@ -39,7 +39,6 @@ from services.formats.environment import (
 from services.variables import find
 
 VERSION = "0.1.0"
-PACKS_DIR = Path("packs")
 SAMPLERS = tuple(f"{who}{what}" for who in ("parentbased_", "") for what in ("always_on", "always_off", "traceidratio"))
 
 
@@ -114,7 +113,7 @@ class Settings:
     database_connections: int = _server(
         "DATABASE_CONNECTIONS", whole(2, 500), 12, "PostgreSQL connections per process."
     )
-    packs_dir: Path = _server("PACKS_DIR", PATH, PACKS_DIR, "Folder of the packs, one folder each.")
+    packs_dir: Path = _server("PACKS_DIR", PATH, Path("packs"), "Folder of the packs, one folder each.")
     secrets_dir: Path | None = _server(
         "SECRETS_DIR", PATH, None, "Folder of the secrets workflows may use, one file each."
     )
@@ -323,9 +322,9 @@ class Settings:
             raise SettingsError([f"DATA_DIR: {self.data_dir} cannot be made: {error.strerror}"]) from error
 
     def require_folders(self) -> None:
-        """Raises `SettingsError` naming every folder that is set and not there; the data folder is made."""
-        named = {"SECRETS_DIR": self.secrets_dir, "PACKS_DIR": None if self.packs_dir == PACKS_DIR else self.packs_dir}
-        missing = [f"{name}: there is no folder {path}" for name, path in named.items() if path and not path.is_dir()]
+        """Raises `SettingsError` naming the folders that a server cannot use; the data folder is made."""
+        secrets = self.secrets_dir
+        missing = [f"SECRETS_DIR: there is no folder {secrets}"] if secrets and not secrets.is_dir() else []
         try:
             self.make_data_dir()
         except SettingsError as error:

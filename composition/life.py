@@ -34,15 +34,7 @@ Announce = Callable[[str], None]
 async def lifetime(settings: Settings, here: Services, announce: Announce) -> AsyncIterator[None]:
     """Everything between the start of serving and its end; `announce` is told what only the operator may read."""
     settings.make_data_dir()
-    for note in settings.aliases_used:
-        log.info("settings.note %s", note)
-    for feature in features(settings):
-        if feature.missing:
-            log.warning("feature.missing feature=%s %s", feature.name, feature.advice)
-    if open_secrets := await asyncio.to_thread(here.execution.secrets.open_to_all):
-        log.warning(
-            "secrets.open_to_all secrets=%s every pack may use them: NAME.packs says which", ",".join(open_secrets)
-        )
+    _say(settings, await asyncio.to_thread(here.execution.secrets.open_to_all))
     connected = asyncio.Event()
     steps = deque(_steps(settings, here, announce))
 
@@ -60,6 +52,21 @@ async def lifetime(settings: Settings, here: Services, announce: Announce) -> As
             yield
     finally:
         await here.db.close()
+
+
+def _say(settings: Settings, open_secrets: list[str]) -> None:
+    """What an operator should know of these settings."""
+    for note in settings.aliases_used:
+        log.info("settings.note %s", note)
+    for feature in features(settings):
+        if feature.missing:
+            log.warning("feature.missing feature=%s %s", feature.name, feature.advice)
+    if open_secrets:
+        log.warning(
+            "secrets.open_to_all secrets=%s every pack may use them: NAME.packs says which", ",".join(open_secrets)
+        )
+    if not settings.packs_dir.is_dir():
+        log.warning("packs.missing folder=%s there are no packs but those of the server; PACKS_DIR", settings.packs_dir)
 
 
 Step = Callable[[], Awaitable[object]]

@@ -24,6 +24,9 @@ from services.registry import refs
 from services.registry.drafts import Draft, text_of
 from services.registry.ledger import Ledger, changes
 
+_RACES = 20
+"""How often a package id may be taken by somebody else between looking and writing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -80,10 +83,12 @@ class Store:
         """
         if await workflows.packaged(self._db, draft.ref) is not None:  # an identifier must not come to mean another
             raise DuplicateRef(f"{draft.ref} is the package id of another workflow: give another ref", ref=draft.ref)
-        for package_id in _package_ids(draft.ref, draft.name, draft.version):
-            if await self._is_taken(package_id, own=None):
-                continue
-            stored = self._new(draft, origin, package_id)
+        wanted = _package_ids(draft.ref, draft.name, draft.version)
+        for _ in range(_RACES):
+            free = [package_id for package_id in wanted if not await self._is_anothers(package_id, draft.ref)]
+            if not free:
+                break
+            stored = self._new(draft, origin, free[0])
             try:
                 await self._insert(stored, structs.replace(entry, workflow_id=stored.workflow.id), origin)
             except Duplicate as clash:
@@ -92,7 +97,7 @@ class Store:
                     raise DuplicateRef(f"A workflow with ref {draft.ref} exists", ref=draft.ref) from clash
             else:
                 return stored
-        raise _package_taken(package_id)
+        raise _package_taken(wanted[-1])
 
     async def change(self, before: Stored, draft: Draft, origin: Origin, entry: Entry) -> Stored:
         """Change the given fields. Raises `Stale` when somebody was faster, `Conflict` (package id)."""
@@ -104,7 +109,8 @@ class Store:
         entry = structs.replace(entry, details=details)
         for package_id in self._package_ids_of(before.workflow, wanted):
             moves = package_id != before.workflow.package_id
-            if moves and await self._is_taken(package_id, own=wanted.id):
+            holder = await self._holder(package_id) if moves else None
+            if holder is not None and holder.id != wanted.id:
                 continue
             tried = _with_package(after, package_id)
             try:
@@ -118,12 +124,15 @@ class Store:
                 return tried
         raise _package_taken(package_id)
 
-    async def _is_taken(self, package_id: str, *, own: UUID | None) -> bool:
-        """Whether an identifier already means another workflow: by its ref, its package id or that of an older version."""
-        row = await workflows.by_name(self._db, package_id)
-        version = await workflows.packaged(self._db, package_id)
-        owners = {row.id if row is not None else own, version.workflow_id if version is not None else own}
-        return owners != {own}
+    async def _is_anothers(self, package_id: str, ref: str) -> bool:
+        holder = await self._holder(package_id)
+        return holder is not None and holder.ref != ref
+
+    async def _holder(self, identifier: str) -> WorkflowRow | None:
+        """The workflow that an identifier means already: by its ref, its package id or that of an older version."""
+        row = await workflows.by_name(self._db, identifier)
+        version = None if row is not None else await workflows.packaged(self._db, identifier)
+        return row if version is None else await workflows.by_id(self._db, version.workflow_id)
 
     async def remove(self, row: WorkflowRow, entry: Entry) -> None:
         """Take a workflow out of the registry. Raises `Stale` when somebody was faster."""

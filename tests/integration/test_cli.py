@@ -111,12 +111,14 @@ def test_folders_that_cannot_be_used_are_wrong_settings(millrace, tmp_path, comm
     assert "DATA_DIR" in found.stderr
 
 
-def test_a_server_names_every_folder_that_is_set_and_not_there(millrace, tmp_path):
-    found = millrace("serve", SECRETS_DIR=str(tmp_path / "a"), PACKS_DIR=str(tmp_path / "b"), PORT="0")
+def test_a_server_names_every_folder_that_it_cannot_use(millrace, tmp_path):
+    (tmp_path / "file").write_text("")
+    folders = {"SECRETS_DIR": str(tmp_path / "a"), "DATA_DIR": str(tmp_path / "file" / "b")}
+    found = millrace("serve", **folders, PORT="0")
 
     assert found.exit_code == 2
-    assert "SECRETS_DIR" in found.stderr
-    assert "PACKS_DIR" in found.stderr
+    assert "SECRETS_DIR: there is no folder" in found.stderr
+    assert "DATA_DIR" in found.stderr
 
 
 def test_a_name_forges_no_line_and_moves_no_cursor(millrace):

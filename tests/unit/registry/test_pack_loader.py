@@ -9,7 +9,7 @@ from models.packs import PackRow
 from services.errors import Invalid
 from services.registry import pack_drafts
 from services.registry.pack_files import MAX_FILE_BYTES, PackFile, PackFolder, folders, read_folder
-from services.registry.pack_loader import load
+from services.registry.pack_loader import load, refuse_twins
 
 FLOW = b"tasks:\n  - {name: a, action: core.noop}\n"
 
@@ -78,10 +78,17 @@ def test_a_field_of_a_workflow_file_is_named_as_places_of_definitions_are():
     ]
 
 
-def test_two_files_of_one_ref_are_named():
-    assert complaints(workflows={"a.yaml": FLOW, "b.yaml": b"ref: p.a\n" + FLOW}) == [
-        ("workflows/b.yaml", "duplicate_ref")
-    ]
+@pytest.mark.parametrize(
+    ("established", "wrong"),
+    [(None, "b"), ("workflows/a.yaml", "b"), ("workflows/b.yaml", "a"), ("workflows/gone.yaml", "b")],
+)
+def test_of_two_files_of_one_ref_the_established_or_the_first_counts(established, wrong):
+    pack = load(folder(workflows={"a.yaml": FLOW, "b.yaml": b"ref: p.a\n" + FLOW}))
+
+    refuse_twins(pack, {"p.a": established})
+
+    assert [(error["file"], error["type"]) for error in pack.errors] == [(f"workflows/{wrong}.yaml", "duplicate_ref")]
+    assert [workflow.path for workflow in pack.workflows] != [f"workflows/{wrong}.yaml"]
 
 
 def test_a_workflow_file_of_an_action_that_cannot_be_read_is_named():
