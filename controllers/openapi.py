@@ -302,7 +302,7 @@ def _error_answer() -> Schema:
 
 def error_statuses(operation: Operation, permission: Permission | None) -> set[int]:
     """The statuses with which a route may refuse."""
-    guarded = set() if permission is Permission.PUBLIC else {401, 403, 429, 503}
+    guarded = set() if permission is Permission.PUBLIC else {400, 401, 403, 429, 503}  # 400: a NUL in the path
     takes = {400} if operation.query is not None else set()
     takes |= {400, 413, 415} if operation.body is not None else set()
     return {*guarded, *takes, *operation.errors, 500}

@@ -18,7 +18,7 @@ from models.records import uuid7
 from models.workflow_lists import Filters, Window
 from models.workflows import WorkflowRow
 from services.access.audit import Category, Entry, Result
-from services.errors import Conflict, DuplicateRef, Invalid, PreconditionFailed
+from services.errors import Conflict, DuplicateRef, Invalid, PackNotFound, PreconditionFailed
 from services.registry import pack_drafts, pack_files, pack_loader, refs, views
 from services.registry.caller import Caller
 from services.registry.doors import Doors
@@ -212,9 +212,14 @@ class Packs:
 
         Files that came after a pack was registered by request are the operator's to load.
         """
+        loaded = await self._load(ref if refs.is_pack_ref(ref) else "")
+        if loaded.found and caller.actor.runs_the_server and await packs.by_ref(self._db, ref) is None:
+            message = (
+                f"There is no pack {ref} yet: its files are loaded with those of every new pack, by a sync without name"
+            )
+            raise PackNotFound(message, pack_ref=ref)
         pack = await self._doors.require_pack(ref, caller)
         await self._doors.require_owner(caller, pack)
-        loaded = await self._load(ref)
         if pack.source != "file" and not caller.actor.runs_the_server:
             return SyncReport(pack_ref=ref, errors=_foreign_files(pack) if loaded.found else [])
         if pack.source != "file" and not loaded.found:

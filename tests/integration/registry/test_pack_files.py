@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.records import Flag
-from services.errors import Denied
+from services.errors import Denied, PackNotFound
 from services.registry.caller import Caller
 from services.registry.workflows import Document
 from tests.integration.registry.conftest import ADMIN, ALICE
@@ -60,6 +60,13 @@ async def test_files_that_come_after_a_pack_was_registered_are_the_operators_to_
     loaded = await registry.packs.sync("k8s", ADMIN)
     again = await registry.packs.sync("k8s", ALICE)
     assert (loaded.registered, loaded.errors, again.errors) == (1, [], [])
+
+
+async def test_a_sync_of_files_that_are_not_registered_yet_says_how(registry, files):
+    with pytest.raises(PackNotFound, match="every new pack"):
+        await registry.packs.sync("k8s", ADMIN)
+    with pytest.raises(PackNotFound, match=r"There is no pack k8s$"):
+        await registry.packs.sync("k8s", ALICE)
 
 
 async def test_a_sync_follows_the_manifest(registry, files):
