@@ -37,7 +37,7 @@ class Nobody:
 
 def whom(settings: Settings, wish: Wish) -> Remote | Local | Nobody:
     """Whom this command asks: what was named, else who holds the database, else the database itself."""
-    if not wish.url and wish.existing and _is_absent(settings):
+    if not wish.url and wish.existing and _is_absent(settings, wish):
         where = settings.data_dir / "millrace.db"
         return Nobody(f"There is no database at {where}; DATA_DIR says where it is, --url where a server is")
     if wish.direct:
@@ -58,10 +58,11 @@ def holder(settings: Settings) -> Holder | None:
     return None if settings.postgres_dsn else holder_of(lock_path(settings))
 
 
-def _is_absent(settings: Settings) -> bool:
+def _is_absent(settings: Settings, wish: Wish) -> bool:
     """Whether there is no database here, and no server at `HOST` and `PORT` that would be asked instead."""
     here = settings.postgres_dsn is not None or (settings.data_dir / "millrace.db").exists()
-    return not here and not _answers(settings)
+    asks = wish.key is not None and not wish.direct
+    return not here and not (asks and _answers(settings))
 
 
 def _held(settings: Settings, wish: Wish, found: Holder) -> Remote | Local | Nobody:

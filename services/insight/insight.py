@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
 from models.run_facts import Visible
 from services.access.actor import Actor
@@ -15,31 +14,12 @@ from services.background import Job
 from services.insight.helper import Helper
 from services.insight.host import EVERY_S, HostSampler
 from services.insight.local import LocalMetrics
-from services.insight.own_runs import OwnRuns
+from services.insight.own_runs import OwnRuns, Registered
 from services.insight.probes import Probes
 from services.insight.signals import Signals
 from services.insight.sources import Source, Sources
 from services.insight.watches import Watches
 from services.metrics import Metrics
-
-
-class Registered(Protocol):
-    """A registered workflow, as far as insight is concerned."""
-
-    @property
-    def id(self) -> UUID:
-        """Its id."""
-        ...
-
-    @property
-    def package_id(self) -> str:
-        """The id its runs are listed under."""
-        ...
-
-    @property
-    def community_id(self) -> int | None:
-        """Its community."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

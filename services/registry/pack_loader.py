@@ -116,7 +116,7 @@ def _load_manifest(pack: LoadedPack, file: PackFile) -> None:
             "type": "unknown_field",
             **({"hint": hint} if hint else {}),
         }
-        pack.warnings.append({"file": file.path, "ref_name": pack.ref, **unknown})
+        pack.warnings.append({"file": file.path, "ref_name": pack.ref, **complete(unknown)})
 
 
 def _load_action(pack: LoadedPack, file: PackFile, folder: PackFolder) -> None:

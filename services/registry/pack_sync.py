@@ -232,7 +232,8 @@ def _reason_to_keep(row: WorkflowRow, *, force: bool) -> str | None:
 
 def _kept_without_file(row: WorkflowRow) -> dict[str, Any]:
     message = "its file is gone, and it was edited through the API, so it stays; ?force=true disables it"
-    return {"file": row.source_path, "ref_name": row.ref, "loc": [], "message": message, "type": "kept", "code": "kept"}
+    problem = complete({"loc": [], "message": message, "type": "kept"})
+    return {"file": row.source_path, "ref_name": row.ref, **problem}
 
 
 def _in_file(loaded: LoadedWorkflow, errors: list[dict[str, Any]]) -> list[dict[str, Any]]:

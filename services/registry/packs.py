@@ -22,6 +22,7 @@ from services.errors import Conflict, DuplicateRef, Invalid, PackNotFound, Preco
 from services.registry import pack_drafts, pack_files, pack_loader, refs, views
 from services.registry.caller import Caller
 from services.registry.doors import Doors
+from services.registry.findings import complete
 from services.registry.ledger import Ledger, changes
 from services.registry.pack_drafts import PackDraft
 from services.registry.pack_files import PackFolder
@@ -343,7 +344,7 @@ def _followed(manifest: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _in_manifest(ref: str, problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"file": pack_files.MANIFESTS[0], "ref_name": ref, **problem} for problem in problems]
+    return [{"file": pack_files.MANIFESTS[0], "ref_name": ref, **complete(problem)} for problem in problems]
 
 
 def _require_state(pack: PackRow, expected: Collection[str] | None) -> None:

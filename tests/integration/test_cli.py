@@ -1,6 +1,7 @@
 """Keys, users and settings from the command line, on the database itself."""
 
 import json
+import socket
 
 import pytest
 
@@ -159,3 +160,12 @@ def test_what_is_done_here_is_in_the_record_as_done_by_the_system(millrace):
 
     (entry,) = json.loads(millrace("audit", "list", "-o", "json", "--action", "create_user").stdout)
     assert (entry["actor_id"], entry["result"], entry["details"]["name"]) == (0, "SUCCESS", "ann")
+
+
+def test_a_server_nearby_is_no_reason_to_make_a_database(millrace, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as nearby:
+        given = {"DATA_DIR": str(tmp_path / "typo"), "POSTGRES_DSN": "", "PORT": str(nearby.getsockname()[1])}
+
+        for direct in ((), ("--direct",)):
+            assert millrace("audit", "verify", *direct, **given).exit_code == 2
+    assert not (tmp_path / "typo").exists()

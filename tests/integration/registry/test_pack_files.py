@@ -77,7 +77,8 @@ async def test_a_sync_follows_the_manifest(registry, files):
 
     pack = await pack_of(registry)
     assert (pack.label, pack.version, pack.tags, pack.modified) == ("B", "3.0.0", ["ops"], False)
-    assert [(found["loc"], found["hint"]) for found in report.warnings] == [(["lable"], "Did you mean 'label'?")]
+    [found] = report.warnings
+    assert (found["loc"], found["path"], found["hint"]) == (["lable"], "lable", "Did you mean 'label'?")
 
 
 async def test_what_a_request_said_of_a_pack_stays_unless_forced(registry, files):
